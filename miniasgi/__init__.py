@@ -1,0 +1,14 @@
+"""miniasgi: a minimal ASGI server that people learn from.
+
+`run(app, **options)` serves and blocks; `Server(Config(app, **options))` is for those who own the
+event loop. The options are the fields of `Config`.
+"""
+
+__version__ = "0.1.0"
+
+from .cli import run
+from .config import Config
+from .importer import ConfigError
+from .server import Server
+
+__all__ = ["Config", "ConfigError", "Server", "__version__", "run"]

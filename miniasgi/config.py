@@ -1,0 +1,238 @@
+"""Every option of the server, once: a field is default, type, flag, environment variable and help.
+
+Owns the options, their checks, and what follows from them: the app, the parser, the event loop
+and the `Service` that connections share. Knows no socket. The command line is derived from here.
+"""
+
+import asyncio
+import dataclasses
+import importlib
+import os
+import random
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from . import logs, proxy
+from .connection import Parser, Service, Timeouts
+from .importer import ConfigError, Interface, load_app
+from .lifespan import Mode
+from .response import DefaultHeaders, HeaderNames
+from .rules import Limits
+from .types import App
+
+LoopName = Literal["auto", "asyncio", "uvloop"]
+HttpName = Literal["auto", "h11", "httptools"]
+LogLevel = Literal["critical", "error", "warning", "info", "debug", "trace"]
+
+_PARSERS = {"h11": "parser_h11:H11Parser", "httptools": "parser_httptools:HttptoolsParser"}
+_OWN_LOG_CONFIG = "default"  # stands for `logs.default_config`
+
+
+def option(default: Any, help: str, flag: str | None = None) -> Any:
+    """A field of `Config` that is also an option of the command line."""
+    return dataclasses.field(default=default, metadata={"help": help, "flag": flag})
+
+
+@dataclasses.dataclass(kw_only=True)
+class Config:
+    """The options of one server, checked when made (`ConfigError`); names as in uvicorn.
+
+    Times are in seconds, sizes in bytes.
+    """
+
+    app: App | str = dataclasses.field(kw_only=False)
+    host: str = option("127.0.0.1", "Address to listen on; 0.0.0.0 or :: for every interface.")
+    port: int = option(8000, "Port to listen on; 0 for any free one, which is then printed.")
+    uds: str | None = option(None, "Listen on a unix socket at this path instead.")
+    fd: int | None = option(None, "Listen on the socket that this file descriptor is.")
+    backlog: int = option(2048, "Connections that the kernel may hold until we accept them.")
+    loop: LoopName = option("auto", "Event loop: auto takes uvloop if it is installed.")
+    http: HttpName | type[Parser] = option("auto", "Parser: auto takes httptools if installed.")
+    lifespan: Mode = option("auto", "Startup and shutdown events: auto, if the app knows them.")
+    interface: Interface = option("auto", "What the app is; auto looks at its arguments.")
+    factory: bool = option(False, "APP is a function without arguments that returns the app.")
+    app_dir: str = option("", "Directory to import APP from; default: the current one.")
+    env_file: str | None = option(None, "File of NAME=value lines for the environment.")
+    root_path: str = option("", "Path under which a proxy mounts the app.")
+    proxy_headers: bool = option(True, "Believe X-Forwarded-For and -Proto of trusted peers.")
+    forwarded_allow_ips: str | None = option(
+        None,
+        "Trusted peers: addresses, networks or *, comma-separated. "
+        "Default: $FORWARDED_ALLOW_IPS, else 127.0.0.1,::1.",
+    )
+    server_header: bool = option(True, "Send a Server header.")
+    date_header: bool = option(True, "Send a Date header.")
+    headers: Sequence[tuple[str, str]] = option(
+        (), "Name:Value of a header for every response; may be repeated.", flag="--header"
+    )
+    log_config: logs.LogConfig = option(
+        _OWN_LOG_CONFIG, "Logging configuration file: .json, .yaml, else INI."
+    )
+    log_level: LogLevel | int | None = option(None, "Least level to log; default: info.")
+    log_format: logs.LogFormat = option("text", "Lines of text, or of JSON.")
+    access_log: bool = option(True, "Log a line for each request, when it is answered.")
+    use_colors: bool | None = option(None, "Colours in logs; default: on a terminal.")
+    limit_concurrency: int | None = option(
+        None, "Requests that may be in the app at one time; more get a 503."
+    )
+    limit_max_requests: int | None = option(None, "Stop after this many requests.")
+    limit_max_requests_jitter: int = option(0, "Up to this many more, at random.")
+    limit_request_line: int = option(8192, "Bytes of a request line; more get a 414.")
+    limit_request_head: int = option(65536, "Bytes of a request head; more get a 431.")
+    limit_request_fields: int = option(100, "Header fields of a request; more get a 431.")
+    limit_request_body: int | None = option(
+        None, "Bytes of a request's content; more get a 413. Default: no limit."
+    )
+    timeout_request_head: float = option(10.0, "For a request head to arrive, else 408; 0: no limit.")
+    timeout_request_body: float = option(
+        60.0, "Without content while the app waits for some, else 408; 0: no limit."
+    )
+    timeout_keep_alive: float = option(5.0, "For the next request on an idle connection.")
+    timeout_graceful_shutdown: float = option(
+        30.0, "For requests to end when the server stops; their apps hear of it 5 s before."
+    )
+    cancel_on_disconnect: bool = option(
+        False, "Cancel the app's task when its client leaves, instead of only telling it."
+    )
+
+    def __post_init__(self) -> None:
+        self._check_numbers()
+        self._check_files()
+        if self.env_file is not None:
+            _load_env_file(self.env_file)
+        for name, value in self.headers:
+            try:
+                _encoded(name, value)
+            except (ValueError, TypeError) as error:
+                raise ConfigError(f"--header {name}:{value}: {error}") from None
+
+    def _check_numbers(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise ConfigError(f"port {self.port} is out of range: 0 to 65535")
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            limit = field.name.startswith(("limit_request", "limit_concurrency", "backlog"))
+            limit = limit or field.name == "limit_max_requests"
+            if limit and value is not None and value < 1:
+                raise ConfigError(f"{field.name} must be at least 1, not {value}")
+            if field.name.startswith("timeout_") and not value >= 0:
+                raise ConfigError(f"{field.name} must not be negative, like {value}")
+
+    def _check_files(self) -> None:
+        files = {"--env-file": self.env_file}
+        if isinstance(self.log_config, str | Path) and self.log_config != _OWN_LOG_CONFIG:
+            files["--log-config"] = str(self.log_config)
+        for flag, path in files.items():
+            if path is not None and not Path(path).is_file():
+                raise ConfigError(f"{flag}: there is no file {path!r}")
+        if self.uds is not None and not Path(self.uds).absolute().parent.is_dir():
+            raise ConfigError(f"--uds: there is no directory {str(Path(self.uds).parent)!r}")
+
+    # What follows from the options:
+
+    def setup_logging(self) -> None:
+        """Configures `logging`; `log_config=None` leaves it to the program."""
+        config = self.log_config
+        if config == _OWN_LOG_CONFIG:
+            config = logs.default_config(self.log_format, self.use_colors)
+        level = logs.LEVELS[self.log_level] if isinstance(self.log_level, str) else self.log_level
+        try:
+            logs.configure(config, level, self.access_log)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError) as error:
+            raise ConfigError(f"--log-config {self.log_config}: {error}") from None
+
+    def load_app(self) -> App:
+        """Imports the app, and puts around it what the options ask for."""
+        directory = str(Path(self.app_dir).absolute())
+        if directory not in sys.path:
+            sys.path.insert(0, directory)
+        app = load_app(self.app, self.factory, self.interface)
+        if self.log_level in ("trace", logs.TRACE):
+            app = logs.trace_app(app)
+        return proxy.ProxyHeaders(app, self.trusted_peers) if self.proxy_headers else app
+
+    @property
+    def trusted_peers(self) -> str:
+        """The text of the trust list; see `proxy.TrustedPeers`."""
+        if self.forwarded_allow_ips is not None:
+            return self.forwarded_allow_ips
+        return os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1,::1")
+
+    def parser_class(self) -> type[Parser]:
+        """The parser that `http` names; ConfigError if it is not installed."""
+        if not isinstance(self.http, str):
+            return self.http
+        name = self.http
+        if name == "auto":
+            name = "httptools" if _installed("httptools") else "h11"
+        elif not _installed(name):
+            raise ConfigError(f"--http {name}: {name} is not installed; pip install {name}")
+        module, _, attribute = _PARSERS[name].partition(":")
+        parser: type[Parser] = getattr(
+            importlib.import_module(f".{module}", __package__), attribute
+        )
+        return parser
+
+    def loop_factory(self) -> Callable[[], asyncio.AbstractEventLoop]:
+        """What makes the event loop; ConfigError if it is not installed."""
+        if self.loop == "asyncio" or (self.loop == "auto" and not _installed("uvloop")):
+            return asyncio.new_event_loop
+        if not _installed("uvloop"):
+            raise ConfigError("--loop uvloop: uvloop is not installed; pip install uvloop")
+        import uvloop
+
+        return uvloop.new_event_loop
+
+    def service(self, app: App, state: dict[str, Any]) -> Service:
+        """What the connections of a server share; call it in the event loop."""
+        headers = [_encoded(name, value) for name, value in self.headers]
+        return Service(
+            app=app,
+            loop=asyncio.get_running_loop(),
+            parser_class=self.parser_class(),
+            limits=Limits(
+                head=self.limit_request_head,
+                fields=self.limit_request_fields,
+                line=self.limit_request_line,
+                body=self.limit_request_body,
+            ),
+            timeouts=Timeouts(
+                head=self.timeout_request_head,
+                body=self.timeout_request_body,
+                keep_alive=self.timeout_keep_alive,
+            ),
+            defaults=DefaultHeaders(self.server_header, self.date_header, headers),
+            access_log=logs.access_log(own_config=self.log_config == _OWN_LOG_CONFIG),
+            root_path=self.root_path,
+            state=state,
+            concurrency=self.limit_concurrency,
+            cancel_on_disconnect=self.cancel_on_disconnect,
+        )
+
+    def max_requests(self) -> int | None:
+        """After how many requests to stop, the jitter thrown."""
+        if self.limit_max_requests is None:
+            return None
+        return self.limit_max_requests + random.randint(0, self.limit_max_requests_jitter)
+
+
+def _encoded(name: str, value: str) -> tuple[bytes, bytes]:
+    """A header as bytes; ValueError if it would break a response (RFC 9110 5.1, 5.5)."""
+    field = HeaderNames()[name.encode("latin-1")], value.encode("latin-1")
+    if any(byte < 32 and byte != 9 for byte in field[1]):
+        raise ValueError("control character in the value")
+    return field
+
+
+def _installed(name: str) -> bool:
+    return importlib.util.find_spec(name) is not None
+
+
+def _load_env_file(path: str) -> None:
+    try:
+        from dotenv import load_dotenv
+    except ImportError:
+        raise ConfigError("--env-file needs a package: pip install python-dotenv") from None
+    load_dotenv(path)

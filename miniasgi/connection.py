@@ -1,0 +1,503 @@
+"""One TCP connection: bytes in, one request after the other, bytes out.
+
+Owns the seams between transport, parser and cycle, the flow control in both directions and every
+deadline of a client. Knows no ASGI message and no byte of HTTP beyond what it hands on.
+
+Requests are answered strictly in turn (RFC 9112 9.3.2): events are pulled from the parser only up
+to the end of one request, and what a client pipelines behind it waits as unparsed bytes.
+"""
+
+import asyncio
+import enum
+import logging
+import math
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any, BinaryIO, Protocol, cast
+from urllib.parse import unquote
+
+from .cycle import Cycle, Phase
+from .events import BadRequest, Body, Event, Request
+from .response import DefaultHeaders, Framing, HeaderNames, Response, refusal
+from .rules import Limits, Terms, judge, over_body
+from .types import Address, App, Scope
+
+logger = logging.getLogger("miniasgi.error")
+
+_HIGH_WATER = 65536  # bytes of unread input, or unparsed pipelined requests, before we stop reading
+_DISCARD = 262144  # bytes of an unread body that are worth a kept connection
+_LINGER = 2.0  # seconds that a client gets to read our last words (RFC 9112 9.6)
+_FILE_CHUNK = 65536
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class Parser(Protocol):
+    """Bytes to events; raises `BadRequest` after the events before it."""
+
+    def __init__(self, limits: Limits) -> None: ...
+
+    def feed(self, data: bytes) -> Iterator[Event]: ...
+
+
+class AccessLog(Protocol):
+    """Where one line per answered request goes."""
+
+    def record(self, client: Address | None, cycle: Cycle, seconds: float) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Deadlines for a client, in seconds; 0 for `head` or `body` turns that one off."""
+
+    head: float = 10.0  # from the first byte (or the connection) to the end of the head
+    body: float = 60.0  # without any content, while the app waits for it
+    keep_alive: float = 5.0  # idle between two requests
+
+
+@dataclass(slots=True)
+class Service:
+    """What all connections of one server share, and what they tell it."""
+
+    app: App
+    loop: asyncio.AbstractEventLoop
+    parser_class: type[Parser]
+    limits: Limits = Limits()
+    timeouts: Timeouts = Timeouts()
+    defaults: DefaultHeaders = field(default_factory=DefaultHeaders)
+    names: HeaderNames = field(default_factory=HeaderNames)
+    access_log: AccessLog | None = None
+    root_path: str = ""
+    state: dict[str, Any] = field(default_factory=dict)
+    concurrency: int | None = None  # tasks of the app at one time
+    cancel_on_disconnect: bool = False
+    connections: "set[Connection]" = field(default_factory=set)
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    finished: int = 0  # requests
+    on_finished: Callable[[int], None] | None = None
+    closing: bool = False
+
+
+class Waiting(enum.Enum):
+    """What the deadline of a connection is for."""
+
+    NOTHING = "the app's turn"
+    HEAD = "a request head"
+    BODY = "content"
+    IDLE = "another request"
+    CLOSE = "the client to take our last bytes"
+
+
+class Connection(asyncio.Protocol):
+    """A client's connection (RFC 9112 section 9). Is the `Wire` of its cycles.
+
+    Deadlines: one timer for the life of the connection, which compares when it fires. Moving a
+    deadline further away, as each request does, touches no timer.
+    """
+
+    cycle_class = Cycle
+    response_class = Response
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self.parser = service.parser_class(service.limits)
+        self.writable = True
+        self._lost = False
+        # Input, from the bytes that nobody has parsed yet to the content that nobody has taken:
+        self._backlog = bytearray()
+        self._events: Iterator[Event] | None = None
+        self._incomplete = False  # END of the current request has not come
+        self._content = 0  # bytes of content of this request so far
+        self._unread = 0  # bytes of content that the app has not taken
+        self._reading = True
+        self._last = False  # no request will follow: input is thrown away
+        # The request being answered:
+        self._cycle: Cycle | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._began = 0.0
+        self._started = self._starting = False
+        # Output and deadlines:
+        self._drained = asyncio.Event()
+        self._waiting = Waiting.NOTHING
+        self._heard = False  # of the head that we wait for
+        self._deadline = self._timer_at = math.inf
+        self._timer: asyncio.TimerHandle | None = None
+        self._unsent = 0
+
+    def __repr__(self) -> str:
+        return f"<Connection {self.client} {self._cycle or self._waiting.value}>"
+
+    # The transport's side:
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
+        self.client = _address(transport.get_extra_info("peername"))
+        self.service.connections.add(self)
+        self._scope = {
+            "type": "http",
+            "scheme": "https" if transport.get_extra_info("sslcontext") else "http",
+            "root_path": self.service.root_path,
+            "client": self.client,
+            "server": _address(transport.get_extra_info("sockname")),
+        }
+        self._wait(Waiting.HEAD, self.service.timeouts.head)
+
+    def data_received(self, data: bytes) -> None:
+        if self._last and self._cycle is None:
+            return  # lingering: what comes now came too late
+        self._heard = self._cycle is None and not self._incomplete
+        if self._events is None:
+            self._events = self.parser.feed(data)
+        else:
+            self._backlog += data
+        self._advance()
+        if self._reading and self._unread + len(self._backlog) > _HIGH_WATER:
+            self._reading = False
+            self.transport.pause_reading()
+        if self._heard and self._waiting is Waiting.IDLE:  # some of a head, not all of it
+            self._wait(Waiting.HEAD, self.service.timeouts.head)
+
+    def eof_received(self) -> bool:
+        """The client sends no more: it has left, or at least nobody can tell (H25).
+
+        One that only shut down its writing side still gets its answer: True keeps ours open.
+        """
+        self._last = True
+        if self._cycle is None:
+            return False
+        self._leave(self._cycle)
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lost, self._last, self.writable = True, True, False
+        self._events = None
+        self.service.connections.discard(self)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._drained.set()
+        if self._cycle is not None:
+            self._leave(self._cycle)
+
+    def pause_writing(self) -> None:
+        self.writable = False
+        self._drained.clear()
+
+    def resume_writing(self) -> None:
+        self.writable = True
+        self._drained.set()
+
+    # Events:
+
+    def _advance(self) -> None:
+        """Takes the events of at most one request, and lets the app answer it.
+
+        The app starts when all that came has been parsed, so that a small request is complete.
+        Another request in the same bytes waits for its turn in the event loop: a client that
+        pipelines a thousand must not keep the others waiting.
+        """
+        if self._lost:
+            return
+        self._pull()
+        if self._cycle is not None and not self._started:
+            self._start(self._cycle)
+            if self._cycle is None:
+                self._pull()
+                if self._cycle is not None and not self._started:
+                    self.service.loop.call_soon(self._advance)
+
+    def _pull(self) -> None:
+        try:
+            while self._events is not None and (self._cycle is None or self._incomplete):
+                event = next(self._events, None)
+                if event is not None:
+                    self.on_event(event)
+                elif self._backlog:
+                    self._events = self.parser.feed(bytes(self._backlog))
+                    self._backlog.clear()
+                else:
+                    self._events = None
+        except BadRequest as error:
+            self._refuse(error)
+        if self._events is None and self._unread <= _HIGH_WATER:
+            self._resume_reading()
+
+    def on_event(self, event: Event) -> None:
+        """Takes one event of the parser; raises `BadRequest` for one that breaks the rules."""
+        if isinstance(event, Request):
+            self._on_request(event)
+        elif isinstance(event, Body):
+            self._on_body(event.data)
+        else:
+            self._incomplete = False
+            if self._cycle is not None:
+                self._cycle.end()
+                if not self._cycle.terms.keep_alive:
+                    self._stop_input()
+
+    def _on_request(self, request: Request) -> None:
+        service = self.service
+        terms = judge(request, service.limits)
+        defaults, names = service.defaults, service.names
+        version = request.http_version
+        response = self.response_class(request.method, version, terms, defaults, names)
+        response.keep_alive = response.keep_alive and not service.closing
+        scope = self.build_scope(request, terms)
+        self._cycle = self.cycle_class(request, terms, scope, response, self)
+        self._began = perf_counter()
+        self._incomplete, self._started = True, False
+        self._content = self._unread = 0
+        self._waiting = Waiting.NOTHING
+        self._heard = False
+
+    def build_scope(self, request: Request, terms: Terms) -> Scope:
+        """The HTTP connection scope (ASGI HTTP 2.5); mutable parts are this request's own (A11)."""
+        path = terms.raw_path.decode("ascii")
+        extensions: dict[str, dict[str, Any]] = {
+            "http.response.early_hint": {},
+            "http.response.pathsend": {},
+        }
+        if terms.accepts_trailers:
+            extensions["http.response.trailers"] = {}
+        scope = self._scope.copy()
+        scope["asgi"] = {"version": "3.0", "spec_version": "2.3"}
+        scope["http_version"] = request.http_version
+        scope["method"] = request.method
+        scope["path"] = self.service.root_path + (unquote(path) if "%" in path else path)
+        scope["raw_path"] = terms.raw_path
+        scope["query_string"] = terms.query_string
+        scope["headers"] = request.headers
+        scope["state"] = self.service.state.copy()
+        scope["extensions"] = extensions
+        return scope
+
+    def _on_body(self, data: bytes) -> None:
+        limit = self.service.limits.body
+        self._content += len(data)
+        if limit is not None and self._content > limit:
+            raise over_body(limit)
+        if self._cycle is not None:
+            self._unread += len(data)
+            self._cycle.feed(data)
+            self._waiting = Waiting.NOTHING
+        elif self._content > _DISCARD:
+            self._close()
+
+    def _start(self, cycle: Cycle) -> None:
+        """Calls the app. On Python 3.12+ it runs right here until it first has to wait."""
+        service = self.service
+        self._started = True
+        if service.concurrency is not None and len(service.tasks) >= service.concurrency:
+            self._refuse(BadRequest(503, f"{service.concurrency} requests are being answered"))
+            return
+        self._starting = True
+        task = start_task(cycle.run(service.app), service.loop)
+        self._starting = False
+        if not task.done():
+            service.tasks.add(task)
+            task.add_done_callback(service.tasks.discard)
+            if self._cycle is cycle:
+                self._task = task
+
+    def _leave(self, cycle: Cycle) -> None:
+        cycle.leave()
+        if self.service.cancel_on_disconnect and self._task is not None:
+            self._task.cancel()
+
+    # The cycle's side (Wire):
+
+    def write(self, data: bytes) -> None:
+        if not self._lost:
+            self.transport.write(data)
+
+    async def drain(self) -> None:
+        if self._lost:
+            await asyncio.sleep(0)  # an app that streams for ever to nobody must not stop the loop
+        else:
+            await self._drained.wait()
+
+    def want_body(self) -> None:
+        """Asks a client that waits for it to go on (RFC 9110 10.1.1), and sets its deadline."""
+        cycle = self._cycle
+        assert cycle is not None  # any other has been told that its client left
+        if cycle.terms.expects_continue and cycle.phase is Phase.START:
+            cycle.terms.expects_continue = False
+            cycle.response.keep_alive = cycle.terms.keep_alive and not self.service.closing
+            if not self._content:
+                self.write(CONTINUE)
+        self._wait(Waiting.BODY, self.service.timeouts.body)
+
+    def took_body(self, size: int) -> None:
+        self._unread -= size
+        if self._events is None and self._unread <= _HIGH_WATER:
+            self._resume_reading()
+
+    async def send_file(self, file: BinaryIO, count: int) -> None:
+        loop = self.service.loop
+        try:
+            sent = 0 if self._lost else await loop.sendfile(self.transport, file, 0, count)
+        except NotImplementedError:  # uvloop
+            sent = await self._copy_file(file, count)
+        except ConnectionError:
+            self.transport.abort()
+            return
+        if sent < count and not self._lost:
+            raise OSError(f"the file ended {count - sent} bytes early")
+
+    async def _copy_file(self, file: BinaryIO, count: int) -> int:
+        sent = 0
+        while sent < count and not self._lost:
+            size = min(_FILE_CHUNK, count - sent)
+            data = await self.service.loop.run_in_executor(None, file.read, size)
+            if not data:
+                break
+            self.write(data)
+            sent += len(data)
+            if not self.writable:
+                await self.drain()
+        return sent
+
+    def finished(self, cycle: Cycle) -> None:
+        """The response is out: on to the next request, or the end of the connection."""
+        if cycle is not self._cycle:
+            return
+        service = self.service
+        self._cycle = self._task = None
+        if service.access_log is not None:
+            service.access_log.record(self.client, cycle, perf_counter() - self._began)
+        service.finished += 1
+        if service.on_finished is not None:
+            service.on_finished(service.finished)
+        if cycle.phase is Phase.FAILED and cycle.response.framing is Framing.CLOSE:
+            self.abort()  # a graceful end would look like the end of the content
+        elif not cycle.response.keep_alive or self._last or service.closing:
+            self._close()
+        else:
+            self._unread = 0
+            self._wait(Waiting.IDLE, service.timeouts.keep_alive)
+            if not self._starting:
+                self._advance()
+
+    # The server's side:
+
+    def shutdown(self) -> None:
+        """The server stops: ends now if idle, else after the current response."""
+        if self._cycle is not None:
+            self._cycle.response.keep_alive = False
+        elif not self._heard:
+            self._close()
+
+    def leave(self) -> None:
+        """Tells the app to come to an end, as if the client had left."""
+        if self._cycle is not None:
+            self._leave(self._cycle)
+
+    def abort(self) -> None:
+        """Ends the connection now, whatever is unsent."""
+        self.transport.abort()
+
+    # Endings and deadlines:
+
+    def _refuse(self, error: BadRequest) -> None:
+        """Answers for the app, with a status and no detail, and closes."""
+        logger.warning("%s - %s", _name(self.client), error)
+        cycle, self._cycle = self._cycle, None
+        self._task = None
+        content = True
+        if cycle is not None:
+            cycle.give_up()
+            content = cycle.request.method != "HEAD"
+            if cycle.response.framing is not Framing.HELD:
+                self.abort()
+                return
+        self.write(refusal(error.status, self.service.defaults, content))
+        self._incomplete = True  # whatever it was, its end has not been seen
+        self._close()
+
+    def _stop_input(self) -> None:
+        self._last, self._events = True, None
+        self._backlog.clear()
+
+    def _close(self) -> None:
+        """Ends the connection once all is sent.
+
+        A client in the middle of sending would answer a close with a reset, and lose our last
+        words: so we close our side, and throw away its bytes for a while (RFC 9112 9.6).
+        """
+        talking = self._incomplete or bool(self._backlog)
+        self._stop_input()
+        if self._lost:
+            return
+        self._unsent = self.transport.get_write_buffer_size()
+        self._wait(Waiting.CLOSE, _LINGER)
+        if talking and self.transport.can_write_eof():
+            self.transport.write_eof()
+            self._resume_reading()
+        else:
+            self.transport.close()
+
+    def _resume_reading(self) -> None:
+        if not self._reading:
+            self._reading = True
+            self.transport.resume_reading()
+
+    def _wait(self, waiting: Waiting, seconds: float) -> None:
+        """Sets what the client owes us, and by when; the timer moves only if it would be late."""
+        self._waiting = waiting
+        loop = self.service.loop
+        off = seconds <= 0 and waiting in (Waiting.HEAD, Waiting.BODY)
+        self._deadline = math.inf if off else loop.time() + seconds
+        if self._deadline < self._timer_at:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = loop.call_at(self._deadline, self._on_timer)
+            self._timer_at = self._deadline
+
+    def _on_timer(self) -> None:
+        self._timer, self._timer_at = None, math.inf
+        if self._waiting is Waiting.NOTHING or self._deadline == math.inf:
+            return
+        if self.service.loop.time() < self._deadline:
+            self._timer = self.service.loop.call_at(self._deadline, self._on_timer)
+            self._timer_at = self._deadline
+        else:
+            self._on_deadline()
+
+    def _on_deadline(self) -> None:
+        """The client was too slow."""
+        if self._waiting is Waiting.CLOSE:
+            unsent, self._unsent = self._unsent, self.transport.get_write_buffer_size()
+            if 0 < self._unsent < unsent:
+                self._wait(Waiting.CLOSE, _LINGER)  # slow, but getting there
+            else:
+                self.abort()
+        elif self._waiting is Waiting.BODY and self._cycle and not self._cycle.hungry:
+            self._waiting = Waiting.NOTHING  # the app gave up waiting before the client did
+        elif self._waiting is Waiting.BODY or (self._waiting is Waiting.HEAD and self._heard):
+            self._refuse(BadRequest(408, f"waited too long for {self._waiting.value}"))
+        else:
+            self._close()
+
+
+def start_task(
+    coroutine: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop
+) -> asyncio.Task[None]:
+    """A task that has already run up to its first wait, where Python can do that (3.12+).
+
+    Saves a turn of the event loop per request, and a system call when the app never waits.
+    """
+    if sys.version_info >= (3, 12):
+        return asyncio.Task(coroutine, loop=loop, eager_start=True)
+    return loop.create_task(coroutine)
+
+
+def _address(name: Any) -> Address | None:
+    """A socket's name as ASGI has it: `(host, port)`, `(path, None)`, or None for nobody."""
+    if isinstance(name, tuple):
+        return (name[0], name[1])
+    return (name, None) if isinstance(name, str) and name else None
+
+
+def _name(address: Address | None) -> str:
+    return "-" if address is None else f"{address[0]}:{address[1]}"

@@ -1,0 +1,253 @@
+"""One request and its response as ASGI messages (ASGI HTTP 2.5).
+
+Owns the order of messages between an app and the outside, and the one place where the app is
+awaited. Knows no parser, no socket and no framing of HTTP/1.1: content goes in and out as bytes,
+through a `Response` that renders them and a `Wire` that carries them. HTTP/2 can bring its own.
+"""
+
+import asyncio
+import enum
+import logging
+import os
+from collections import deque
+from typing import Any, BinaryIO, Protocol
+
+from .events import Request
+from .response import Framing, Response
+from .rules import Terms
+from .types import App, Message, Scope
+
+logger = logging.getLogger("miniasgi.error")
+
+
+class Wire(Protocol):
+    """What a cycle needs of the outside."""
+
+    writable: bool
+    """False while `drain` would wait: too much is unsent, or nobody is there any more."""
+
+    def write(self, data: bytes) -> None:
+        """Sends bytes, or drops them if the connection is gone."""
+
+    async def drain(self) -> None:
+        """Returns when more may be written."""
+
+    async def send_file(self, file: BinaryIO, count: int) -> None:
+        """Sends `count` bytes of a file; OSError if the file ends too early."""
+
+    def want_body(self) -> None:
+        """The app waits for content."""
+
+    def took_body(self, size: int) -> None:
+        """The app took `size` bytes of content."""
+
+    def finished(self, cycle: "Cycle") -> None:
+        """The response is complete, or will never be."""
+
+
+class Phase(enum.Enum):
+    """How far the response has come; `Cycle.send` is a `match` over these."""
+
+    START = "http.response.start is next"
+    BODY = "content is next"
+    TRAILERS = "http.response.trailers are next"
+    DONE = "complete"
+    FAILED = "given up"
+
+
+class Cycle:
+    """One request, answered by one call of the app.
+
+    The connection calls `feed`, `end` and `leave`; the app calls `receive` and `send`. `sent`
+    counts bytes of content handed to the wire.
+    """
+
+    def __init__(
+        self, request: Request, terms: Terms, scope: Scope, response: Response, wire: Wire
+    ) -> None:
+        self.request = request
+        self.terms = terms
+        self.scope = scope
+        self.response = response
+        self.wire = wire
+        self.phase = Phase.START
+        self.sent = 0
+        self.client_left = False
+        self.hungry = False  # the app waits for content
+        self._body: deque[bytes] = deque()
+        self._body_ended = False
+        self._body_taken = False  # the app has seen `more_body: False`
+        self._changed: asyncio.Event | None = None  # made only when `receive` has to wait
+
+    def __repr__(self) -> str:
+        return f"<Cycle {self.request.method} {self.request.target!r} {self.phase.name}>"
+
+    # The connection's side:
+
+    def feed(self, data: bytes) -> None:
+        """Some content of the request came."""
+        self._body.append(data)
+        self._wake()
+
+    def end(self) -> None:
+        """The request is complete."""
+        self._body_ended = True
+        self._wake()
+
+    def leave(self) -> None:
+        """The client is gone, or has to be treated so; the app hears it on `receive`."""
+        self.client_left = True
+        self._wake()
+
+    def give_up(self) -> None:
+        """The connection answers in our place, or nobody does."""
+        if self.phase is not Phase.DONE:
+            self.phase = Phase.FAILED
+        self.leave()
+
+    def _wake(self) -> None:
+        if self._changed is not None:
+            self._changed.set()
+
+    async def run(self, app: App) -> None:
+        """Awaits the app: the one place. What it raises is logged once, and ends here (A8)."""
+        try:
+            await app(self.scope, self.receive, self.send)
+        except (Exception, asyncio.CancelledError) as error:
+            self._fail(error)
+        else:
+            if self.phase not in (Phase.DONE, Phase.FAILED):
+                self._fail(None)
+
+    # The app's side:
+
+    async def receive(self) -> Message:
+        """`http.request` until the content is taken, then `http.disconnect` when it is time.
+
+        Answers `http.disconnect` without suspending once the client is gone, content unread or
+        not: Starlette asks inside a cancelled scope, and work for nobody should end (H25).
+        """
+        while not (self.client_left or self.phase is Phase.DONE or self.phase is Phase.FAILED):
+            if self._body or (self._body_ended and not self._body_taken):
+                return self._take_body()
+            if not self._body_ended:
+                self.wire.want_body()
+            self._changed = self._changed or asyncio.Event()
+            self._changed.clear()
+            self.hungry = not self._body_ended
+            try:
+                await self._changed.wait()
+            finally:
+                self.hungry = False
+        return {"type": "http.disconnect"}
+
+    def _take_body(self) -> Message:
+        body = self._body.popleft() if len(self._body) == 1 else b"".join(self._body)
+        self._body.clear()
+        self._body_taken = self._body_ended
+        if body:
+            self.wire.took_body(len(body))
+        return {"type": "http.request", "body": body, "more_body": not self._body_ended}
+
+    async def send(self, message: Message) -> None:
+        """Takes one message of the app, checked whole before anything changes (A6).
+
+        Returns when the bytes are with the transport and more may follow (H21). When the client
+        is gone it still checks, and sends nothing: a silent no-op, see `spec_version`.
+        """
+        match self.phase, message.get("type"):
+            case Phase.BODY, "http.response.body":
+                self._send_body(message)
+            case Phase.START, "http.response.start":
+                self._send_start(message)
+            case Phase.START | Phase.BODY, "http.response.early_hint":
+                # Legal after the start, too: while the head is held, 103 still comes first (E6).
+                self.wire.write(self.response.early_hint(_require(message, "links")))
+            case Phase.BODY, "http.response.pathsend":
+                await self._send_path(message)
+            case Phase.TRAILERS, "http.response.trailers":
+                self._send_trailers(message)
+            case Phase.DONE | Phase.TRAILERS, "http.response.body" | "http.response.trailers":
+                pass  # ignored after the final one (H22)
+            case Phase.FAILED, _:
+                pass  # somebody else has answered already, or nobody listens
+            case phase, kind:
+                raise RuntimeError(f"unexpected message {kind!r}: {phase.value}")
+        if not self.wire.writable:
+            await self.wire.drain()
+
+    def _send_start(self, message: Message) -> None:
+        headers = message.get("headers", ())
+        self.response.start(_require(message, "status"), headers, message.get("trailers", False))
+        self.phase = Phase.BODY
+
+    def _send_body(self, message: Message) -> None:
+        body = message.get("body", b"")
+        if not isinstance(body, bytes):
+            raise TypeError(f"body must be bytes, not {type(body).__name__}")
+        more = bool(message.get("more_body", False))
+        data = self.response.content(body, more)
+        if data:
+            self.wire.write(data)
+            if self.response.framing is not Framing.NONE:
+                self.sent += len(body)
+        if not more:
+            self._complete()
+
+    async def _send_path(self, message: Message) -> None:
+        """A file as the whole content, from the kernel's cache to the socket if it can (E4)."""
+        with open(_require(message, "path"), "rb") as file:
+            head, count = self.response.file(os.fstat(file.fileno()).st_size)
+            self.wire.write(head)
+            if count:
+                await self.wire.send_file(file, count)
+                self.sent += count
+        self._complete()
+
+    def _send_trailers(self, message: Message) -> None:
+        more = bool(message.get("more_trailers", False))
+        self.wire.write(self.response.trailers(message.get("headers", ()), more))
+        if not more:
+            self.response.trailers_wanted = False
+            self._complete()
+
+    def _complete(self) -> None:
+        """The response is out, unless trailers are to come (H20)."""
+        self.phase = Phase.TRAILERS if self.response.trailers_wanted else Phase.DONE
+        if self.phase is Phase.DONE:
+            self._wake()
+            self.wire.finished(self)
+
+    def _fail(self, error: BaseException | None) -> None:
+        """The app raised, or returned too early (`error` is None)."""
+        self._log_failure(error)
+        if self.phase is Phase.DONE:
+            return
+        if self.phase is not Phase.FAILED:
+            if not self.client_left or isinstance(error, Exception):
+                self.wire.write(self.response.failure())
+            self.phase = Phase.FAILED
+        self.wire.finished(self)
+
+    def _log_failure(self, error: BaseException | None) -> None:
+        line = f"{self.request.method} {self.request.target.decode('ascii')}"
+        if self.client_left:
+            logger.debug("%s: the client left, and the app ended with %r", line, error)
+        elif error is None:
+            logger.error("%s: the app returned before its response was complete", line)
+        else:
+            frames = error.__traceback__ and error.__traceback__.tb_next  # the app's, not ours
+            logger.error(
+                "%s: the app raised %s",
+                line,
+                type(error).__name__,
+                exc_info=(type(error), error, frames),
+            )
+
+
+def _require(message: Message, key: str) -> Any:
+    """A key without a default (A6)."""
+    try:
+        return message[key]
+    except KeyError:
+        raise ValueError(f"message {message['type']!r} needs {key!r}") from None

@@ -1,0 +1,111 @@
+"""Bytes to events with h11: pure Python, readable down to the last line.
+
+Owns an `h11.Connection` per message and the bytes of a head in the making. Knows no event loop,
+no socket, no ASGI. h11 reads and never writes here; where it is kinder than RFC 9112, we say no
+before it says yes.
+"""
+
+import re
+from collections.abc import Generator, Iterator
+
+import h11
+
+from .events import END, BadRequest, Body, Event, Request
+from .rules import Limits
+
+_HEAD_END = b"\r\n\r\n"
+# A bare LF or CR, a folded line, a control character: RFC 9112 2.2 and 5.2, RFC 9110 5.5.
+_LAX = re.compile(rb"(?<!\r)\n|\r(?=[^\n])|\n[ \t]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_FRAMING = re.compile(rb"\n(content-length|transfer-encoding):([^\r]*)", re.IGNORECASE)
+
+
+class H11Parser:
+    """The parser of one connection (RFC 9112). `feed` it bytes, iterate over the events."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.head = b""
+        self.message: h11.Connection | None = None  # None: in a head, or before one
+        self.chunked = False
+        self.tail = b""  # the latest bytes of a chunked message, to judge its trailer section by
+
+    def __repr__(self) -> str:
+        return f"<H11Parser {'in a body' if self.message else f'{len(self.head)} bytes of head'}>"
+
+    def feed(self, data: bytes) -> Iterator[Event]:
+        """Yields the events that `data` completes; raises `BadRequest` after those before it."""
+        try:
+            while data:
+                if self.message is None:
+                    data = self._gather_head(data)
+                    if self.message is None:
+                        return
+                    yield self._request(self.message)
+                data = yield from self._content(self.message, data)
+        except h11.RemoteProtocolError as error:
+            raise BadRequest(error.error_status_hint, str(error)) from None
+
+    def _gather_head(self, data: bytes) -> bytes:
+        """Collects bytes until the head ends; gives the bytes after it."""
+        seen = len(self.head)
+        # Empty lines before a request line are to be ignored (RFC 9112 2.2).
+        self.head = (self.head + data).lstrip(b"\r\n")
+        end = self.head.find(_HEAD_END, max(0, seen - len(_HEAD_END)))
+        head = self.head if end < 0 else self.head[: end + len(_HEAD_END)]
+        if len(head) > self.limits.head:
+            raise self.limits.overrun(len(head.partition(b"\r\n")[0]))
+        # Judged before it is complete: a head of bare line feeds would never come to its end.
+        if lax := _LAX.search(head, max(0, seen - 1)):
+            raise BadRequest(400, f"{lax[0]!r} in the request head (RFC 9112 2.2)")
+        if end < 0:
+            return b""
+        rest, self.head = self.head[len(head) :], b""
+        self._judge_framing(head)
+        self.message = h11.Connection(h11.SERVER, max_incomplete_event_size=self.limits.head)
+        self.message.receive_data(head)
+        return rest
+
+    def _judge_framing(self, head: bytes) -> None:
+        """Refuses what h11 would mend: it merges equal lengths into one (RFC 9112 6.3)."""
+        framing = [(name.lower(), value.strip()) for name, value in _FRAMING.findall(head)]
+        names = {name for name, _ in framing}
+        if len(names) < len(framing):
+            raise BadRequest(400, "repeated Content-Length or Transfer-Encoding (RFC 9112 6.3)")
+        if any(name == b"content-length" and not value.isdigit() for name, value in framing):
+            raise BadRequest(400, "invalid Content-Length (RFC 9112 6.3)")
+        self.chunked, self.tail = b"transfer-encoding" in names, b""
+
+    def _request(self, message: h11.Connection) -> Request:
+        head = message.next_event()
+        assert isinstance(head, h11.Request)  # the whole head is there: nothing else can come
+        version, target = head.http_version.decode("ascii"), bytes(head.target)
+        headers = [(bytes(name), bytes(value)) for name, value in head.headers]
+        return Request(head.method.decode("ascii"), target, version, headers)
+
+    def _content(self, message: h11.Connection, data: bytes) -> Generator[Event, None, bytes]:
+        """Yields the content in `data`; returns the bytes that belong to the next message."""
+        if data:  # to h11, no bytes are the end of the stream
+            message.receive_data(data)
+            if self.chunked:
+                self.tail = (self.tail + data)[-self.limits.head - len(data) :]
+        while isinstance(event := message.next_event(), h11.Data):
+            yield Body(bytes(event.data))
+        if not isinstance(event, h11.EndOfMessage):
+            return b""
+        rest: bytes = message.trailing_data[0]
+        if self.chunked:
+            self._judge_trailers(len(event.headers), self.tail[: len(self.tail) - len(rest)])
+        self.message = None
+        yield END
+        return rest
+
+    def _judge_trailers(self, fields: int, raw: bytes) -> None:
+        """Refuses a trailer section with bare line feeds or folded lines, which h11 reads.
+
+        `raw` ends where the message ends. Two readers that disagree on that place are how
+        requests get smuggled (RFC 9112 2.2, 11.2).
+        """
+        *lines, blank, nothing = raw.split(b"\r\n")
+        trailers = lines[-fields:] if fields else []
+        if blank or nothing or any(b"\n" in t or t.startswith((b" ", b"\t")) for t in trailers):
+            raise BadRequest(400, "invalid trailer section (RFC 9112 7.1.2)")

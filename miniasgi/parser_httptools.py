@@ -1,0 +1,84 @@
+"""Bytes to events with httptools: Node's llhttp, in C, fast.
+
+Owns an `httptools.HttpRequestParser` and the count of bytes that llhttp swallows without a word.
+Knows no event loop, no socket, no ASGI. Where llhttp differs from h11: it knows a fixed list of
+methods (`PURGE2` is a 400 here, and reaches the app through h11).
+"""
+
+from collections.abc import Iterator
+
+import httptools
+
+from .events import END, BadRequest, Body, Event, Request
+from .rules import Limits
+
+# llhttp gives a sentence, not a code, for a version that we answer with 505 (RFC 9110 15.6.6).
+_NOT_OUR_VERSION = ("Invalid HTTP version", "Pause on PRI/Upgrade")
+
+
+class HttptoolsParser:
+    """The parser of one connection (RFC 9112). `feed` it bytes, iterate over the events."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.events: list[Event] = []
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.target = b""
+        self.silent = 0  # bytes fed since the last event: a head, or chunk framing, in the making
+        self.parser = httptools.HttpRequestParser(self)
+
+    def __repr__(self) -> str:
+        return f"<HttptoolsParser {self.silent} bytes into the unknown>"
+
+    def feed(self, data: bytes) -> Iterator[Event]:
+        """Yields the events that `data` completes; raises `BadRequest` after those before it.
+
+        llhttp bounds nothing, so it never gets more bytes than a head may have left: an endless
+        field, chunk extension or trailer section stops at `limits.head`.
+        """
+        while data:
+            room = self.limits.head - self.silent
+            piece, data = (data, b"") if len(data) <= room else (data[:room], data[room:])
+            failure, rest = self._parse(piece)
+            events, self.events = self.events, []
+            self.silent = 0 if events else self.silent + len(piece)
+            yield from events
+            if failure is not None:
+                raise failure
+            if self.silent >= self.limits.head:
+                raise self.limits.overrun(len(self.target))
+            data = rest + data if rest else data
+
+    def _parse(self, piece: bytes) -> tuple[BadRequest | None, bytes]:
+        """Feeds llhttp; gives its complaint, and the bytes it left because it saw an upgrade."""
+        try:
+            self.parser.feed_data(piece)
+        except httptools.HttpParserUpgrade as stop:
+            # The head asks for a protocol we do not speak: stay with HTTP (RFC 9110 7.8).
+            self.parser = httptools.HttpRequestParser(self)
+            return None, piece[stop.args[0] :]
+        except httptools.HttpParserError as error:
+            status = 505 if str(error) in _NOT_OUR_VERSION else 400
+            return BadRequest(status, str(error)), b""
+        return None, b""
+
+    # What llhttp calls while it reads:
+
+    def on_url(self, url: bytes) -> None:
+        self.target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name.lower(), value.rstrip(b" \t")))  # OWS, RFC 9112 5.1
+
+    def on_headers_complete(self) -> None:
+        method = self.parser.get_method().decode("ascii")
+        version = self.parser.get_http_version()
+        self.events.append(Request(method, self.target, version, self.headers))
+        self.target, self.headers = b"", []
+
+    def on_body(self, data: bytes) -> None:
+        self.events.append(Body(data))
+
+    def on_message_complete(self) -> None:
+        self.headers = []  # trailer fields never become header fields, RFC 9110 6.5.1
+        self.events.append(END)

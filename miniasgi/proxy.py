@@ -1,0 +1,85 @@
+"""X-Forwarded-For and X-Forwarded-Proto, believed only from peers that we trust.
+
+Owns the trust list and the two fields. An ASGI app around an app: knows the scope, nothing else.
+There is no RFC for these fields; the meaning is uvicorn's, with the ports and the duplicates right.
+"""
+
+import ipaddress
+from collections.abc import Awaitable
+
+from .types import App, Headers, Receive, Scope, Send
+
+_SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class TrustedPeers:
+    """Addresses, networks and literals from a comma-separated text; `*` trusts everybody."""
+
+    def __init__(self, text: str) -> None:
+        members = [member.strip() for member in text.split(",") if member.strip()]
+        self._everybody = "*" in members
+        self._literals = set(members)
+        self._networks = [network for member in members if (network := _network(member))]
+
+    def __contains__(self, host: str) -> bool:
+        if self._everybody or host in self._literals:
+            return True
+        address = _network(host)
+        return address is not None and any(
+            address.version == network.version and address.network_address in network
+            for network in self._networks
+        )
+
+
+class ProxyHeaders:
+    """Puts the client and the scheme that a trusted proxy reports into the scope."""
+
+    def __init__(self, app: App, trusted: str) -> None:
+        self.app = app
+        self.trusted = TrustedPeers(trusted)
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        if scope["type"] != "lifespan":
+            client = scope.get("client")
+            if (client[0] if client else "") in self.trusted:
+                self._believe(scope)
+        return self.app(scope, receive, send)
+
+    def _believe(self, scope: Scope) -> None:
+        scheme = _members(scope["headers"], b"x-forwarded-proto")[-1:]
+        if scheme and scheme[0].lower() in _SCHEMES:
+            plain = _SCHEMES[scheme[0].lower()]
+            is_socket = scope["type"] == "websocket"
+            scope["scheme"] = plain.replace("http", "ws") if is_socket else plain
+        hosts = _members(scope["headers"], b"x-forwarded-for")
+        if hosts:
+            # Every proxy appends the peer it saw: the last that is not one of ours is the client.
+            unknown = (host for host in reversed(hosts) if _split_port(host)[0] not in self.trusted)
+            scope["client"] = _split_port(next(unknown, hosts[0]))
+
+
+def _members(headers: Headers, wanted: bytes) -> list[str]:
+    """The members of a list field, over all its lines in order (RFC 9110 5.2)."""
+    joined = b",".join(value for name, value in headers if name == wanted).decode("latin-1")
+    return [member.strip() for member in joined.split(",") if member.strip()]
+
+
+def _split_port(host: str) -> tuple[str, int]:
+    """`(host, port)` of `1.2.3.4`, `1.2.3.4:5`, `::1` or `[::1]:5`; port 0 when it is unknown."""
+    if host.startswith("["):
+        name, _, port = host[1:].partition("]")
+        port = port.removeprefix(":")
+    elif host.count(":") == 1:
+        name, _, port = host.partition(":")
+    else:
+        name, port = host, ""
+    return name, int(port) if port.isdecimal() and int(port) < 65536 else 0
+
+
+def _network(text: str) -> Network | None:
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError:
+        return None

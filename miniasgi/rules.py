@@ -1,0 +1,171 @@
+"""What we refuse in a request head, whoever parsed it, and the limits.
+
+Owns the judgement that makes both parsers accept and refuse the same, and the reading of the
+fields that steer a connection. Knows no socket, no ASGI, and no parser: it sees a `Request`.
+"""
+
+import re
+from dataclasses import dataclass
+
+from .events import BadRequest, Request
+from .types import Headers
+
+_STEERING = frozenset(
+    (b"host", b"connection", b"content-length", b"transfer-encoding", b"expect", b"te")
+)
+# uri-host [ ":" port ], RFC 9110 7.2: what a host can never hold is enough to refuse.
+_HOST = re.compile(rb"[^\s/?#@\\<>^`{|}\"]*")
+_LINE_EXTRA = len(b"  HTTP/1.1\r\n")
+_FIELD_EXTRA = len(b": \r\n")
+_INT64 = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much one request may ask of us, in bytes (fields: a count). `body` None: no limit."""
+
+    head: int = 65536
+    fields: int = 100
+    line: int = 8192
+    body: int | None = None
+
+    def overrun(self, line_length: int) -> BadRequest:
+        """The refusal for a head that grows without end: 414 for its line, else 431."""
+        if line_length > self.line:
+            return BadRequest(414, f"request line over {self.line} bytes (RFC 9110 15.5.15)")
+        return BadRequest(431, f"request head over {self.head} bytes (RFC 6585 5)")
+
+
+@dataclass(slots=True)
+class Terms:
+    """What a judged head says about the exchange.
+
+    `raw_path` and `query_string` are the target's bytes as received (ASGI `raw_path`);
+    `content_length` is None when there is no such field.
+    """
+
+    raw_path: bytes
+    query_string: bytes
+    keep_alive: bool
+    expects_continue: bool
+    accepts_trailers: bool
+    content_length: int | None
+
+
+def judge(request: Request, limits: Limits) -> Terms:
+    """Reads the terms of a request, or raises `BadRequest` (RFC 9112 2.2 to 7).
+
+    For a target in absolute form, `request.headers` get the target's authority as their Host
+    (RFC 9112 3.2.2).
+    """
+    fields = _steering_fields(request, limits)
+    is_http_1_1 = request.http_version == "1.1"
+    if not is_http_1_1 and request.http_version != "1.0":
+        # Version 0.9 has no head at all, so it is no HTTP that we could call "not supported".
+        status = 400 if request.http_version == "0.9" else 505
+        raise BadRequest(status, f"HTTP version {request.http_version} (RFC 9110 15.6.6)")
+    if not request.method.isupper():
+        # ASGI gives methods in upper case, and "get" is not GET (RFC 9110 9.1).
+        raise BadRequest(400, f"method {request.method} is not in upper case")
+    hosts = fields.get(b"host", ())
+    if len(hosts) != 1 and (is_http_1_1 or hosts):
+        raise BadRequest(400, f"{len(hosts)} Host fields (RFC 9112 3.2)")
+    if hosts and not _HOST.fullmatch(hosts[0]):
+        raise BadRequest(400, "invalid Host (RFC 9112 3.2)")
+    raw_path, _, query_string = _origin_form(request).partition(b"?")
+    if not fields or (len(fields) == 1 and hosts):  # the common request: a Host, no more
+        return Terms(raw_path, query_string, is_http_1_1, False, False, None)
+    options = _tokens(fields.get(b"connection", ()))
+    return Terms(
+        raw_path,
+        query_string,
+        b"close" not in options and (is_http_1_1 or b"keep-alive" in options),
+        is_http_1_1 and b"100-continue" in _tokens(fields.get(b"expect", ())),
+        is_http_1_1 and b"trailers" in _tokens(fields.get(b"te", ())),
+        _content_length(fields, is_http_1_1, limits),
+    )
+
+
+def _steering_fields(request: Request, limits: Limits) -> dict[bytes, list[bytes]]:
+    """Holds the head against the limits, and gathers the few fields that steer us."""
+    fields: dict[bytes, list[bytes]] = {}
+    line = len(request.method) + len(request.target) + _LINE_EXTRA
+    size = line + _FIELD_EXTRA * len(request.headers)
+    for name, value in request.headers:
+        size += len(name) + len(value)
+        if name in _STEERING:
+            fields.setdefault(name, []).append(value)
+    if line > limits.line or size > limits.head:
+        raise limits.overrun(line)
+    if len(request.headers) > limits.fields:
+        raise BadRequest(431, f"{len(request.headers)} header fields (RFC 6585 5)")
+    return fields
+
+
+def _origin_form(request: Request) -> bytes:
+    """The target as path and query, whichever of its forms the client chose (RFC 9112 3.2)."""
+    target = request.target
+    if b"#" in target:
+        raise BadRequest(400, "a fragment in the request target (RFC 9110 4.2.5)")
+    if target.startswith(b"/"):
+        return target
+    if target == b"*" and request.method == "OPTIONS":
+        return target
+    if request.method == "CONNECT":
+        raise BadRequest(501, "CONNECT is for proxies (RFC 9110 9.3.6)")
+    scheme, separator, rest = target.partition(b"://")
+    authority, slash, path = rest.partition(b"/")
+    if not slash:
+        authority, mark, query = rest.partition(b"?")
+        path = mark + query
+    if not separator or scheme.lower() not in (b"http", b"https"):
+        raise BadRequest(400, "invalid request target (RFC 9112 3.2)")
+    if not authority or not _HOST.fullmatch(authority):  # no userinfo either, RFC 9110 4.2.4
+        raise BadRequest(400, "invalid authority in the request target (RFC 9110 4.2)")
+    _replace_host(request.headers, authority)
+    return b"/" + path
+
+
+def _replace_host(headers: Headers, authority: bytes) -> None:
+    """The target's authority wins over the Host field (RFC 9112 3.2.2 MUST)."""
+    names = [name for name, _ in headers]
+    place = names.index(b"host") if b"host" in names else 0
+    headers[place : place + (b"host" in names)] = [(b"host", authority)]
+
+
+def _content_length(
+    fields: dict[bytes, list[bytes]], is_http_1_1: bool, limits: Limits
+) -> int | None:
+    """The framing rules that keep requests from being smuggled (RFC 9112 6.1 to 6.3)."""
+    lengths = fields.get(b"content-length", [])
+    codings = fields.get(b"transfer-encoding", [])
+    if codings:
+        if lengths:
+            raise BadRequest(400, "Content-Length with Transfer-Encoding (RFC 9112 6.3)")
+        if not is_http_1_1:
+            raise BadRequest(400, "Transfer-Encoding in HTTP/1.0 (RFC 9112 6.1)")
+        if [coding.lower() for coding in codings] != [b"chunked"]:
+            raise BadRequest(501, "a transfer coding other than chunked (RFC 9112 6.1)")
+        return None
+    if not lengths:
+        return None
+    if len(lengths) > 1 or not lengths[0].isdigit() or int(lengths[0][:20]) > _INT64:
+        raise BadRequest(400, "invalid Content-Length (RFC 9112 6.3)")
+    length = int(lengths[0])
+    if limits.body is not None and length > limits.body:
+        raise over_body(limits.body)
+    return length
+
+
+def over_body(limit: int) -> BadRequest:
+    """The refusal for content over `limit` bytes, declared or actual (RFC 9110 15.5.14)."""
+    return BadRequest(413, f"content over {limit} bytes (RFC 9110 15.5.14)")
+
+
+def _tokens(values: list[bytes] | tuple[()]) -> set[bytes]:
+    """The members of a comma-separated list, lower-cased, without parameters (RFC 9110 5.6.1)."""
+    return {
+        member.partition(b";")[0].strip().lower()
+        for value in values
+        for member in value.split(b",")
+    }

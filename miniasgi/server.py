@@ -1,0 +1,325 @@
+"""Bind, start up, serve, drain, shut down: the life of one server process.
+
+Owns the listening sockets, the signals and the order of all that. Knows no byte of HTTP and no
+ASGI message: connections and the lifespan do. Nothing here wakes up while the server is idle.
+"""
+
+import asyncio
+import contextlib
+import functools
+import logging
+import os
+import signal
+import socket
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+from .config import Config
+from .connection import Connection, Service
+from .importer import ConfigError
+from .lifespan import Lifespan, LifespanFailure
+
+logger = logging.getLogger("miniasgi.error")
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_LAST_CALL = 5.0  # seconds before the end of the budget, when streams are told to end
+_POLL = 0.02  # seconds, while draining only
+
+
+class Server:
+    """`run()` blocks; `await serve()` fits into a running loop, also of another thread.
+
+    `started` once connections are accepted. Set `should_exit` (from any thread) to stop, as a
+    signal does; `force_exit`, as a second signal does, to stop waiting for anybody.
+    """
+
+    connection_class = Connection
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.started = False
+        self.servers: list[asyncio.Server] = []
+        self.lifespan: Lifespan | None = None
+        self.service: Service | None = None
+        self._should_exit = self._force_exit = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._changed: asyncio.Event | None = None
+        self._signals: list[int] = []
+
+    @property
+    def should_exit(self) -> bool:
+        """True when the server stops, or is about to."""
+        return self._should_exit
+
+    @should_exit.setter
+    def should_exit(self, value: bool) -> None:
+        self._should_exit = value
+        self._wake()
+
+    @property
+    def force_exit(self) -> bool:
+        """True when the server no longer waits for requests that are being answered."""
+        return self._force_exit
+
+    @force_exit.setter
+    def force_exit(self, value: bool) -> None:
+        self._force_exit = value
+        self._wake()
+
+    def _wake(self) -> None:
+        """A loop that sleeps until something happens has to be told, from any thread."""
+        if self._loop is not None and self._changed is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._changed.set)
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serves until told to stop, in an event loop of the kind that the options ask for."""
+        with asyncio.Runner(loop_factory=self.config.loop_factory()) as runner:
+            runner.run(self.serve(sockets))
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serves until told to stop. ConfigError if the app or an address cannot be had."""
+        self._loop, self._changed = asyncio.get_running_loop(), asyncio.Event()
+        with self._captured_signals():
+            self.config.setup_logging()
+            await self.startup(sockets)
+            if self.started:
+                await self._until(lambda: self._should_exit)
+                await self.shutdown()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Binds, then starts the app, and only then accepts (L4).
+
+        In this order "address in use" comes before a model has been loaded, and whoever can
+        connect finds an app that is ready. Leaves `started` False if the app cannot start.
+        """
+        config = self.config
+        logger.info("Started server process [%d]", os.getpid())
+        ours = bind(config) if sockets is None else []
+        try:
+            app = config.load_app()
+            self.lifespan = Lifespan(app, config.lifespan)
+            if await self._start_app(self.lifespan):
+                self.service = config.service(app, self.lifespan.state)
+                self.service.on_finished = self._stop_after(config.max_requests())
+                await self._listen(sockets or ours, self.service)
+        finally:
+            if not self.started:
+                for sock in ours:
+                    sock.close()
+
+    async def _start_app(self, lifespan: Lifespan) -> bool:
+        starting = asyncio.ensure_future(lifespan.startup())
+        starting.add_done_callback(lambda _: self._changed and self._changed.set())
+        await self._until(lambda: self._should_exit or starting.done())
+        if not starting.done():  # told to stop while, say, a model was loading
+            starting.cancel()
+            await lifespan.shutdown()
+            return False
+        try:
+            starting.result()
+        except LifespanFailure as failure:
+            logger.error("%s", failure)
+            logger.error("Application startup failed. Exiting.")
+            return False
+        return True
+
+    async def _listen(self, sockets: list[socket.socket], service: Service) -> None:
+        loop = asyncio.get_running_loop()
+        factory = functools.partial(self.connection_class, service)
+        for sock in sockets:
+            unix = sock.family == getattr(socket, "AF_UNIX", None)
+            create = loop.create_unix_server if unix else loop.create_server
+            try:
+                server = await create(factory, sock=sock, backlog=self.config.backlog)
+            except OSError as error:  # somebody else bound as we did, and was faster to listen
+                raise ConfigError(f"cannot listen on {address(sock)}: {_reason(error)}") from None
+            self.servers.append(server)
+            logger.info("miniasgi running on %s (Press CTRL+C to quit)", address(sock))
+        self.started = True
+
+    def _stop_after(self, requests: int | None) -> "functools.partial[None] | None":
+        return None if requests is None else functools.partial(self._count, requests)
+
+    def _count(self, most: int, finished: int) -> None:
+        if finished >= most and not self._should_exit:
+            logger.info("%d requests served: stopping (--limit-max-requests)", finished)
+            self.should_exit = True
+
+    # The end:
+
+    async def shutdown(self) -> None:
+        """Stops accepting, lets requests end within the budget, then shuts the app down (L8)."""
+        logger.info("Shutting down")
+        service, lifespan = self.service, self.lifespan
+        assert service is not None and lifespan is not None
+        service.closing = True
+        for server in self.servers:
+            server.close()
+        if self.config.uds is not None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.config.uds)
+        for connection in list(service.connections):
+            connection.shutdown()
+        await self._drain(service)
+        await self._end(service)
+        await lifespan.shutdown()
+        if service.access_log is not None:
+            service.access_log.flush()
+        logger.info("Finished server process [%d]", os.getpid())
+
+    async def _drain(self, service: Service) -> None:
+        """Waits for connections and tasks to end; streams are told in time that they must."""
+        budget = self.config.timeout_graceful_shutdown
+        now = asyncio.get_running_loop().time()
+        last_call = now + max(budget - _LAST_CALL, budget / 2)
+        if await self._quiet(service, now + 0.1):
+            return
+        logger.info(
+            "Waiting for %d connections and %d tasks to end, up to %g s (CTRL+C to force)",
+            len(service.connections),
+            len(service.tasks),
+            budget,
+        )
+        if not await self._quiet(service, last_call):
+            for connection in list(service.connections):
+                connection.leave()
+            await self._quiet(service, now + budget)
+
+    async def _quiet(self, service: Service, deadline: float) -> bool:
+        """True when all have ended; False at the deadline, in seconds of the loop's clock."""
+        loop = asyncio.get_running_loop()
+        while service.connections or service.tasks:
+            if self._force_exit or loop.time() >= deadline:
+                return False
+            await asyncio.sleep(_POLL)
+        return True
+
+    async def _end(self, service: Service) -> None:
+        """Cancels and closes what would not end by itself."""
+        tasks = list(service.tasks)
+        if tasks:
+            logger.warning("Cancelling %d tasks that did not end in time", len(tasks))
+        for connection in list(service.connections):
+            connection.leave()
+            connection.abort()
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=1.0)
+        await asyncio.sleep(0)  # for connection_lost
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        assert self._changed is not None
+        while not condition():
+            self._changed.clear()
+            await self._changed.wait()
+
+    # Signals:
+
+    @contextlib.contextmanager
+    def _captured_signals(self) -> Iterator[None]:
+        """SIGINT and SIGTERM stop the server; afterwards they reach whoever started it."""
+        if threading.current_thread() is not threading.main_thread():
+            yield  # only the main thread may set handlers
+            return
+        former = {number: signal.signal(number, self.handle_exit) for number in _SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in former.items():
+                signal.signal(number, handler)
+        for number in reversed(self._signals):
+            signal.raise_signal(number)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal stops the server gracefully; a second one, of any kind, at once."""
+        self._signals.append(sig)
+        if self._should_exit:
+            self.force_exit = True
+        else:
+            self.should_exit = True
+
+
+def bind(config: Config) -> list[socket.socket]:
+    """The sockets that the options ask for, bound and not yet listening; ConfigError if busy."""
+    if config.fd is not None:
+        try:
+            return [socket.socket(fileno=os.dup(config.fd))]
+        except OSError as error:
+            raise ConfigError(f"--fd {config.fd}: {_reason(error)}") from None
+    if config.uds is not None:
+        return [_bind_unix(config.uds)]
+    try:
+        found = socket.getaddrinfo(
+            config.host or None, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except OSError as error:
+        raise ConfigError(f"--host {config.host}: {_reason(error)}") from None
+    sockets: list[socket.socket] = []
+    port = config.port
+    for family, *_, name in dict.fromkeys(found):
+        try:
+            sockets.append(_bind_tcp(family, (name[0], port, *name[2:])))
+        except OSError as error:
+            for sock in sockets:
+                sock.close()
+            raise ConfigError(
+                f"cannot listen on {config.host}:{config.port}: {_reason(error)}"
+            ) from None
+        port = sockets[0].getsockname()[1]  # port 0: the same free port for both families
+    return sockets
+
+
+def _bind_tcp(family: int, name: tuple[str | int, ...]) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if os.name == "posix":  # elsewhere it would let two servers share the port
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(name)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _bind_unix(path: str) -> socket.socket:
+    """A unix socket at `path`; a stale one of a dead server is replaced, nothing else is."""
+    mode = 0o666  # as uvicorn: whoever may enter the directory may connect
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            if not stat.S_ISSOCK(os.stat(path).st_mode):
+                raise ConfigError(f"--uds: {path!r} exists and is not a socket")
+            mode = stat.S_IMODE(os.stat(path).st_mode)
+            try:
+                sock.connect(path)
+            except ConnectionRefusedError:
+                os.unlink(path)
+            else:
+                raise ConfigError(f"--uds: another server listens on {path!r}")
+        sock.bind(path)
+        os.chmod(path, mode)
+    except OSError as error:
+        sock.close()
+        raise ConfigError(f"--uds {path}: {_reason(error)}") from None
+    except ConfigError:
+        sock.close()
+        raise
+    return sock
+
+
+def address(sock: socket.socket) -> str:
+    """Where a socket can be reached: `http://127.0.0.1:8000`, `unix:/run/app.sock`."""
+    name = sock.getsockname()
+    if not isinstance(name, tuple):
+        return f"unix:{name}"
+    host = f"[{name[0]}]" if ":" in name[0] else name[0]
+    return f"http://{host}:{name[1]}"
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
