@@ -3,10 +3,11 @@
 Owns nothing but the way from words to a `Config`. Knows no socket and no protocol.
 """
 
+import contextlib
 import dataclasses
+import difflib
 import platform
 import tomllib
-import types
 import typing
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from typing import Any
 import click
 
 from . import __version__
-from .config import Config
-from .importer import ConfigError, discover
+from .config import Config, check_kind, kinds
+from .importer import ConfigError
+from .proxy import ProxyHeaders
 from .server import Server
 
 _STARTUP_FAILURE = 3  # exit status, as uvicorn's
@@ -26,64 +28,73 @@ def _option(field: "dataclasses.Field[Any]") -> click.Option:
     flag = field.metadata["flag"] or f"--{field.name.replace('_', '-')}"
     shown = field.default not in ("", "default")
     settings: dict[str, Any] = {"help": field.metadata["help"], "show_default": shown}
-    kinds = _kinds(field.type)
-    if bool in kinds:
+    members = kinds(field)
+    if bool in members:
         plain = field.default is False
         flag = flag if plain else f"{flag}/--no-{flag.removeprefix('--')}"
         settings["is_flag"] = True
-    elif choices := [kind for kind in kinds if typing.get_origin(kind) is typing.Literal]:
+    elif choices := [kind for kind in members if typing.get_origin(kind) is typing.Literal]:
         settings["type"] = click.Choice(typing.get_args(choices[0]))
-    elif float in kinds or int in kinds:
-        settings["type"] = float if float in kinds else int
+    elif float in members or int in members:
+        settings["type"] = float if float in members else int
     if field.metadata["flag"]:
         settings.update(multiple=True, type=_Header())
-    elif isinstance(field.default, str | int | float | None):
+    else:
         settings["default"] = field.default
+        if str in members:  # as it is: pyproject.toml can hold a table for --log-config
+            settings.update(type=click.UNPROCESSED, metavar="TEXT")
     return click.Option([flag, field.name], **settings)
 
 
-def _kinds(hint: Any) -> tuple[Any, ...]:
-    """The members of a union, or the one type; None is no choice for a command line."""
-    union = typing.get_origin(hint) in (typing.Union, types.UnionType)
-    members = typing.get_args(hint) if union else (hint,)
-    return tuple(member for member in members if member is not type(None))
-
-
-class _Header(click.ParamType):
+class _Header(click.types.StringParamType):
     name = "name:value"
+    envvar_list_splitter = "\n"  # $MINIASGI_HEADERS: one a line, as values have spaces
 
-    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, str]:
-        name, colon, text = value.partition(":")
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        name, colon, text = str(value).partition(":")
         if not colon:
             self.fail(f"{value!r} is not of the form Name:Value", param, ctx)
         return name.strip(), text.strip()
 
 
 def _project_defaults() -> dict[str, Any]:
-    """The table `[tool.miniasgi]` of ./pyproject.toml, with names as on the command line."""
+    """The table `[tool.miniasgi]` of ./pyproject.toml; a key is the name of an option."""
     path = Path("pyproject.toml")
     if not path.is_file():
         return {}
     try:
-        table = tomllib.loads(path.read_text()).get("tool", {}).get("miniasgi", {})
-    except tomllib.TOMLDecodeError as error:
+        with path.open("rb") as file:
+            table = tomllib.load(file)
+        for name in ("tool", "miniasgi"):
+            table = table.get(name, {})
+            if not isinstance(table, dict):
+                raise ConfigError(f"{name} must be a table, not {table!r}")
+        return _checked(table)
+    except (OSError, ValueError, ConfigError) as error:
         raise ConfigError(f"pyproject.toml: {error}") from None
-    known = {field.name for field in dataclasses.fields(Config)}
+
+
+def _checked(table: dict[str, Any]) -> dict[str, Any]:
+    known = {field.name: field for field in dataclasses.fields(Config)}
     defaults = {name.replace("-", "_"): value for name, value in table.items()}
-    for name in defaults:
+    for name, value in defaults.items():
         if name not in known:
-            raise ConfigError(f"pyproject.toml: [tool.miniasgi] has no option {name!r}")
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise ConfigError(f"[tool.miniasgi] has no option {name!r}{hint}")
+        check_kind(known[name], value)
     return defaults
 
 
 def _describe(config: Config) -> str:
     """What would run, for `--check`."""
     app = config.load_app()
-    inner = getattr(app, "app", app)
+    inner = app.app if isinstance(app, ProxyHeaders) else app
     parser, loop = config.parser_class(), config.loop_factory()
-    rows = {
+    fd = None if config.fd is None else f"fd {config.fd}"
+    rows: dict[str, Any] = {
         "app": f"{config.app} ({type(inner).__name__})",
-        "address": config.uds or (f"fd {config.fd}" if config.fd else f"{config.host}:{config.port}"),
+        "address": fd or config.uds or f"{config.host}:{config.port}",
         "parser": parser.__name__,
         "loop": f"{loop.__module__.partition('.')[0]}, Python {platform.python_version()}",
     }
@@ -91,22 +102,26 @@ def _describe(config: Config) -> str:
         value = getattr(config, field.name)
         if field.name not in rows and field.metadata and value != field.default:
             rows[field.name] = value
-    return "\n".join(f"{name:<10} {value}" for name, value in rows.items())
+    width = max(map(len, rows))
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows.items())
 
 
 def _run(app: str | None, check: bool, **options: Any) -> None:
     config = Config(app or "", **options)
     if app is None:
-        config.app = discover()
+        config.find_app()
         click.echo(f"No app named: running {config.app}", err=True)
     if check:
+        config.setup_logging()
         click.echo(_describe(config))
-        return
+    else:
+        _serve(config)
+
+
+def _serve(config: Config) -> None:
     server = Server(config)
-    try:
+    with contextlib.suppress(KeyboardInterrupt):  # how Ctrl+C ends a server that was asked to stop
         server.run()
-    except KeyboardInterrupt:
-        pass
     if not server.started:
         raise SystemExit(_STARTUP_FAILURE)
 
@@ -140,7 +155,7 @@ main = _Command(
     "Every option is also an environment variable (--log-level: MINIASGI_LOG_LEVEL) "
     "and a key of [tool.miniasgi] in pyproject.toml.",
     params=[
-        click.Argument(["app"], required=False),
+        click.Argument(["app"], required=False, envvar="MINIASGI_APP"),
         *(_option(field) for field in dataclasses.fields(Config) if field.metadata),
         click.Option(["--check"], is_flag=True, help="Load app and options, say what would run."),
     ],
@@ -154,11 +169,6 @@ def run(app: Any, **options: Any) -> None:
     Exits like the command: status 1 for a mistake in the options, 3 if the app cannot start.
     """
     try:
-        server = Server(Config(app, **options))
-        server.run()
+        _serve(Config(app, **options))
     except ConfigError as error:
         raise SystemExit(f"Error: {error}") from None
-    except KeyboardInterrupt:
-        return
-    if not server.started:
-        raise SystemExit(_STARTUP_FAILURE)

@@ -10,13 +10,14 @@ import importlib
 import os
 import random
 import sys
+import types
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Union, get_args, get_origin
 
 from . import logs, proxy
 from .connection import Parser, Service, Timeouts
-from .importer import ConfigError, Interface, load_app
+from .importer import ConfigError, Interface, discover, load_app
 from .lifespan import Mode
 from .response import DefaultHeaders, HeaderNames
 from .rules import Limits
@@ -28,11 +29,50 @@ LogLevel = Literal["critical", "error", "warning", "info", "debug", "trace"]
 
 _PARSERS = {"h11": "parser_h11:H11Parser", "httptools": "parser_httptools:HttptoolsParser"}
 _OWN_LOG_CONFIG = "default"  # stands for `logs.default_config`
+_WORDS: dict[Any, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    Sequence: "a list of Name:Value headers",
+}
+_FRAMING = ("connection", "content-length", "transfer-encoding")
 
 
-def option(default: Any, help: str, flag: str | None = None) -> Any:
+def option(default: Any, text: str, flag: str | None = None) -> Any:
     """A field of `Config` that is also an option of the command line."""
-    return dataclasses.field(default=default, metadata={"help": help, "flag": flag})
+    return dataclasses.field(default=default, metadata={"help": text, "flag": flag})
+
+
+def kinds(field: "dataclasses.Field[Any]") -> tuple[Any, ...]:
+    """What the values of an option may be: the members of a union, or the one type."""
+    union = get_origin(field.type) in (Union, types.UnionType)
+    return get_args(field.type) if union else (field.type,)
+
+
+def check_kind(field: "dataclasses.Field[Any]", value: Any) -> None:
+    """ConfigError if a value is nothing that the option can be."""
+    if any(_is_of_kind(value, kind) for kind in kinds(field)):
+        return
+    words: list[str] = []
+    for kind in kinds(field):
+        if get_origin(kind) is Literal:
+            words += get_args(kind)
+        elif word := _WORDS.get(get_origin(kind) or kind):
+            words.append(word)
+    raise ConfigError(f"{field.name} must be {' or '.join(words)}, not {value!r}")
+
+
+def _is_of_kind(value: Any, kind: Any) -> bool:
+    if get_origin(kind) is Literal:
+        return value in get_args(kind)
+    if kind is bool or isinstance(value, bool):  # which Python takes for a number
+        return kind is bool and isinstance(value, bool)
+    if kind is float:
+        return isinstance(value, int | float)
+    if get_origin(kind) is Sequence and isinstance(value, str):
+        return False  # a sequence, too, but of letters
+    return isinstance(value, get_origin(kind) or kind)
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -53,8 +93,8 @@ class Config:
     lifespan: Mode = option("auto", "Startup and shutdown events: auto, if the app knows them.")
     interface: Interface = option("auto", "What the app is; auto looks at its arguments.")
     factory: bool = option(False, "APP is a function without arguments that returns the app.")
-    app_dir: str = option("", "Directory to import APP from; default: the current one.")
-    env_file: str | None = option(None, "File of NAME=value lines for the environment.")
+    app_dir: str | Path = option("", "Directory to import APP from; default: the current one.")
+    env_file: str | Path | None = option(None, "File of NAME=value lines for the environment.")
     root_path: str = option("", "Path under which a proxy mounts the app.")
     proxy_headers: bool = option(True, "Believe X-Forwarded-For and -Proto of trusted peers.")
     forwarded_allow_ips: str | None = option(
@@ -98,37 +138,43 @@ class Config:
     )
 
     def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            if field.metadata:
+                check_kind(field, getattr(self, field.name))
         self._check_numbers()
         self._check_files()
         if self.env_file is not None:
             _load_env_file(self.env_file)
-        for name, value in self.headers:
+        for header in self.headers:
             try:
-                _encoded(name, value)
-            except (ValueError, TypeError) as error:
-                raise ConfigError(f"--header {name}:{value}: {error}") from None
+                _encoded(*header)
+            except (ValueError, TypeError, AttributeError) as error:
+                raise ConfigError(f"--header {header!r}: {error}") from None
 
     def _check_numbers(self) -> None:
         if not 0 <= self.port <= 65535:
             raise ConfigError(f"port {self.port} is out of range: 0 to 65535")
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            limit = field.name.startswith(("limit_request", "limit_concurrency", "backlog"))
-            limit = limit or field.name == "limit_max_requests"
-            if limit and value is not None and value < 1:
-                raise ConfigError(f"{field.name} must be at least 1, not {value}")
-            if field.name.startswith("timeout_") and not value >= 0:
-                raise ConfigError(f"{field.name} must not be negative, like {value}")
+            if not field.name.startswith(("limit_", "timeout_", "backlog")) or value is None:
+                continue
+            least = 0 if field.name.startswith("timeout_") or field.name.endswith("_jitter") else 1
+            if not value >= least:  # nan is not
+                raise ConfigError(f"{field.name} must be at least {least}, not {value}")
 
     def _check_files(self) -> None:
         files = {"--env-file": self.env_file}
         if isinstance(self.log_config, str | Path) and self.log_config != _OWN_LOG_CONFIG:
-            files["--log-config"] = str(self.log_config)
+            files["--log-config"] = self.log_config
         for flag, path in files.items():
             if path is not None and not Path(path).is_file():
-                raise ConfigError(f"{flag}: there is no file {path!r}")
-        if self.uds is not None and not Path(self.uds).absolute().parent.is_dir():
-            raise ConfigError(f"--uds: there is no directory {str(Path(self.uds).parent)!r}")
+                raise ConfigError(f"{flag}: there is no file {str(path)!r}")
+        directories = {"--app-dir": self.app_dir}
+        if self.uds is not None:
+            directories["--uds"] = Path(self.uds).parent
+        for flag, directory in directories.items():
+            if not Path(directory).is_dir():
+                raise ConfigError(f"{flag}: there is no directory {str(directory)!r}")
 
     # What follows from the options:
 
@@ -139,15 +185,25 @@ class Config:
             config = logs.default_config(self.log_format, self.use_colors)
         level = logs.LEVELS[self.log_level] if isinstance(self.log_level, str) else self.log_level
         try:
-            logs.configure(config, level, self.access_log)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError) as error:
-            raise ConfigError(f"--log-config {self.log_config}: {error}") from None
+            logs.configure(config, level)
+        except Exception as error:  # logging.config calls whatever the file names
+            reason = f"{error}: {error.__cause__}" if error.__cause__ else str(error)
+            reason = " ".join(reason.split())  # YAML's have five lines
+            raise ConfigError(f"--log-config {self.log_config}: {reason}") from None
+
+    def find_app(self) -> None:
+        """Chooses the app that nobody has named; see `discover`."""
+        self._import_from_app_dir()
+        self.app = discover(Path(self.app_dir))
+
+    def _import_from_app_dir(self) -> None:
+        directory = str(Path(self.app_dir).absolute())
+        if sys.path[:1] != [directory]:
+            sys.path.insert(0, directory)
 
     def load_app(self) -> App:
         """Imports the app, and puts around it what the options ask for."""
-        directory = str(Path(self.app_dir).absolute())
-        if directory not in sys.path:
-            sys.path.insert(0, directory)
+        self._import_from_app_dir()
         app = load_app(self.app, self.factory, self.interface)
         if self.log_level in ("trace", logs.TRACE):
             app = logs.trace_app(app)
@@ -204,7 +260,7 @@ class Config:
                 keep_alive=self.timeout_keep_alive,
             ),
             defaults=DefaultHeaders(self.server_header, self.date_header, headers),
-            access_log=logs.access_log(own_config=self.log_config == _OWN_LOG_CONFIG),
+            access_log=logs.access_log() if self.access_log else None,
             root_path=self.root_path,
             state=state,
             concurrency=self.limit_concurrency,
@@ -221,7 +277,9 @@ class Config:
 def _encoded(name: str, value: str) -> tuple[bytes, bytes]:
     """A header as bytes; ValueError if it would break a response (RFC 9110 5.1, 5.5)."""
     field = HeaderNames()[name.encode("latin-1")], value.encode("latin-1")
-    if any(byte < 32 and byte != 9 for byte in field[1]):
+    if name.lower() in _FRAMING:
+        raise ValueError("the server has to settle that itself")
+    if any((byte < 32 and byte != 9) or byte == 127 for byte in field[1]):
         raise ValueError("control character in the value")
     return field
 
@@ -230,9 +288,12 @@ def _installed(name: str) -> bool:
     return importlib.util.find_spec(name) is not None
 
 
-def _load_env_file(path: str) -> None:
+def _load_env_file(path: str | Path) -> None:
     try:
         from dotenv import load_dotenv
     except ImportError:
         raise ConfigError("--env-file needs a package: pip install python-dotenv") from None
-    load_dotenv(path)
+    try:
+        load_dotenv(path)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--env-file {path}: {error}") from None

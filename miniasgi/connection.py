@@ -11,6 +11,8 @@ import asyncio
 import enum
 import logging
 import math
+import socket
+import struct
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
@@ -28,8 +30,8 @@ logger = logging.getLogger("miniasgi.error")
 
 _HIGH_WATER = 65536  # bytes of unread input, or unparsed pipelined requests, before we stop reading
 _DISCARD = 262144  # bytes of an unread body that are worth a kept connection
-_LINGER = 2.0  # seconds that a client gets to read our last words (RFC 9112 9.6)
-_FILE_CHUNK = 65536
+_LINGER = 5.0  # seconds that a client gets to take our last bytes (RFC 9112 9.6)
+_PIECE = 65536  # bytes of a file at a time, where the kernel cannot send it
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -46,6 +48,8 @@ class AccessLog(Protocol):
     """Where one line per answered request goes."""
 
     def record(self, client: Address | None, cycle: Cycle, seconds: float) -> None: ...
+
+    def flush(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,15 @@ class Service:
     closing: bool = False
 
 
+class Input(enum.Enum):
+    """Which event of the parser comes next."""
+
+    HEAD = "a Request"
+    BODY = "Body or END"
+    COMPLETE = "none, until the request is answered"
+    OVER = "none: no request will follow, input is thrown away"
+
+
 class Waiting(enum.Enum):
     """What the deadline of a connection is for."""
 
@@ -104,26 +117,22 @@ class Connection(asyncio.Protocol):
         self.service = service
         self.parser = service.parser_class(service.limits)
         self.writable = True
-        self._lost = False
-        # Input, from the bytes that nobody has parsed yet to the content that nobody has taken:
+        self._drained = asyncio.Event()
+        # Input, from bytes that nobody has parsed to content that nobody has taken:
+        self._input = Input.HEAD
         self._backlog = bytearray()
         self._events: Iterator[Event] | None = None
-        self._incomplete = False  # END of the current request has not come
-        self._content = 0  # bytes of content of this request so far
-        self._unread = 0  # bytes of content that the app has not taken
+        self._content = self._unread = 0  # bytes of this request: all so far, not yet taken
         self._reading = True
-        self._last = False  # no request will follow: input is thrown away
-        # The request being answered:
+        # The request being answered; its task is None until it has been started:
         self._cycle: Cycle | None = None
         self._task: asyncio.Task[None] | None = None
         self._began = 0.0
-        self._started = self._starting = False
-        # Output and deadlines:
-        self._drained = asyncio.Event()
+        # What the client owes us, by when on the loop's clock, and whether it has begun:
         self._waiting = Waiting.NOTHING
-        self._heard = False  # of the head that we wait for
         self._deadline = self._timer_at = math.inf
         self._timer: asyncio.TimerHandle | None = None
+        self._heard = False
         self._unsent = 0
 
     def __repr__(self) -> str:
@@ -134,20 +143,20 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
         self.client = _address(transport.get_extra_info("peername"))
-        self.service.connections.add(self)
-        self._scope = {
+        self._scope: Scope = {
             "type": "http",
             "scheme": "https" if transport.get_extra_info("sslcontext") else "http",
             "root_path": self.service.root_path,
             "client": self.client,
             "server": _address(transport.get_extra_info("sockname")),
         }
+        self.service.connections.add(self)
         self._wait(Waiting.HEAD, self.service.timeouts.head)
 
     def data_received(self, data: bytes) -> None:
-        if self._last and self._cycle is None:
-            return  # lingering: what comes now came too late
-        self._heard = self._cycle is None and not self._incomplete
+        if self._input is Input.OVER:
+            return
+        self._heard = self._input is Input.HEAD
         if self._events is None:
             self._events = self.parser.feed(data)
         else:
@@ -160,25 +169,24 @@ class Connection(asyncio.Protocol):
             self._wait(Waiting.HEAD, self.service.timeouts.head)
 
     def eof_received(self) -> bool:
-        """The client sends no more: it has left, or at least nobody can tell (H25).
+        """The client sends no more: it has left, as far as anybody can tell (H25).
 
         One that only shut down its writing side still gets its answer: True keeps ours open.
         """
-        self._last = True
-        if self._cycle is None:
-            return False
-        self._leave(self._cycle)
-        return True
+        self._stop_input()
+        self.leave()
+        return self._cycle is not None
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._lost, self._last, self.writable = True, True, False
-        self._events = None
+        self.writable = False
+        self._stop_input()
         self.service.connections.discard(self)
         if self._timer is not None:
             self._timer.cancel()
         self._drained.set()
-        if self._cycle is not None:
-            self._leave(self._cycle)
+        self.leave()
+        if self._task is None:  # nobody has begun to answer
+            self._cycle = None
 
     def pause_writing(self) -> None:
         self.writable = False
@@ -194,22 +202,21 @@ class Connection(asyncio.Protocol):
         """Takes the events of at most one request, and lets the app answer it.
 
         The app starts when all that came has been parsed, so that a small request is complete.
-        Another request in the same bytes waits for its turn in the event loop: a client that
+        A second request in the same bytes waits for its turn in the event loop: a client that
         pipelines a thousand must not keep the others waiting.
         """
-        if self._lost:
-            return
         self._pull()
-        if self._cycle is not None and not self._started:
+        if self._cycle is not None and self._task is None:
             self._start(self._cycle)
             if self._cycle is None:
                 self._pull()
-                if self._cycle is not None and not self._started:
+                if self._cycle is not None:
                     self.service.loop.call_soon(self._advance)
 
     def _pull(self) -> None:
+        """Takes events from the parser until a request is complete, or there are no more."""
         try:
-            while self._events is not None and (self._cycle is None or self._incomplete):
+            while self._events is not None and self._input in (Input.HEAD, Input.BODY):
                 event = next(self._events, None)
                 if event is not None:
                     self.on_event(event)
@@ -220,8 +227,7 @@ class Connection(asyncio.Protocol):
                     self._events = None
         except BadRequest as error:
             self._refuse(error)
-        if self._events is None and self._unread <= _HIGH_WATER:
-            self._resume_reading()
+        self._read_on()
 
     def on_event(self, event: Event) -> None:
         """Takes one event of the parser; raises `BadRequest` for one that breaks the rules."""
@@ -229,48 +235,45 @@ class Connection(asyncio.Protocol):
             self._on_request(event)
         elif isinstance(event, Body):
             self._on_body(event.data)
+        elif self._cycle is None:  # answered before it was complete
+            self._input = Input.HEAD
         else:
-            self._incomplete = False
-            if self._cycle is not None:
-                self._cycle.end()
-                if not self._cycle.terms.keep_alive:
-                    self._stop_input()
+            self._input = Input.COMPLETE
+            self._cycle.end()
+            if not self._cycle.terms.keep_alive:
+                self._stop_input()
 
     def _on_request(self, request: Request) -> None:
         service = self.service
         terms = judge(request, service.limits)
-        defaults, names = service.defaults, service.names
-        version = request.http_version
-        response = self.response_class(request.method, version, terms, defaults, names)
-        response.keep_alive = response.keep_alive and not service.closing
-        scope = self.build_scope(request, terms)
-        self._cycle = self.cycle_class(request, terms, scope, response, self)
+        response = self.response_class(request.method, request.http_version, terms, service.defaults, service.names)
+        if service.closing:
+            response.keep_alive = False
+        self._cycle = self.cycle_class(request, terms, self.build_scope(request, terms), response, self)
         self._began = perf_counter()
-        self._incomplete, self._started = True, False
+        self._input = Input.BODY
         self._content = self._unread = 0
         self._waiting = Waiting.NOTHING
         self._heard = False
 
     def build_scope(self, request: Request, terms: Terms) -> Scope:
-        """The HTTP connection scope (ASGI HTTP 2.5); mutable parts are this request's own (A11)."""
+        """The HTTP connection scope (ASGI HTTP 2.5); what can be changed is this request's own (A11)."""
         path = terms.raw_path.decode("ascii")
-        extensions: dict[str, dict[str, Any]] = {
-            "http.response.early_hint": {},
-            "http.response.pathsend": {},
-        }
+        extensions: dict[str, dict[str, Any]] = {"http.response.early_hint": {}, "http.response.pathsend": {}}
         if terms.accepts_trailers:
             extensions["http.response.trailers"] = {}
-        scope = self._scope.copy()
-        scope["asgi"] = {"version": "3.0", "spec_version": "2.3"}
-        scope["http_version"] = request.http_version
-        scope["method"] = request.method
-        scope["path"] = self.service.root_path + (unquote(path) if "%" in path else path)
-        scope["raw_path"] = terms.raw_path
-        scope["query_string"] = terms.query_string
-        scope["headers"] = request.headers
-        scope["state"] = self.service.state.copy()
-        scope["extensions"] = extensions
-        return scope
+        return {
+            **self._scope,
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": request.http_version,
+            "method": request.method,
+            "path": self.service.root_path + (unquote(path) if "%" in path else path),
+            "raw_path": terms.raw_path,
+            "query_string": terms.query_string,
+            "headers": request.headers,
+            "state": self.service.state.copy(),
+            "extensions": extensions,
+        }
 
     def _on_body(self, data: bytes) -> None:
         limit = self.service.limits.body
@@ -279,42 +282,45 @@ class Connection(asyncio.Protocol):
             raise over_body(limit)
         if self._cycle is not None:
             self._unread += len(data)
-            self._cycle.feed(data)
             self._waiting = Waiting.NOTHING
+            self._cycle.feed(data)
         elif self._content > _DISCARD:
-            self._close()
+            self._close(linger=True)
 
     def _start(self, cycle: Cycle) -> None:
         """Calls the app. On Python 3.12+ it runs right here until it first has to wait."""
         service = self.service
-        self._started = True
         if service.concurrency is not None and len(service.tasks) >= service.concurrency:
             self._refuse(BadRequest(503, f"{service.concurrency} requests are being answered"))
             return
-        self._starting = True
         task = start_task(cycle.run(service.app), service.loop)
-        self._starting = False
         if not task.done():
             service.tasks.add(task)
             task.add_done_callback(service.tasks.discard)
-            if self._cycle is cycle:
-                self._task = task
+            self._task = task if self._cycle is cycle else None
 
-    def _leave(self, cycle: Cycle) -> None:
-        cycle.leave()
-        if self.service.cancel_on_disconnect and self._task is not None:
-            self._task.cancel()
+    def _read_on(self) -> None:
+        """Reads again, if we had stopped and what we have is about to be used up."""
+        if not self._reading and self._events is None and self._unread <= _HIGH_WATER:
+            self._reading = True
+            self.transport.resume_reading()
+
+    def _stop_input(self) -> None:
+        self._input, self._events = Input.OVER, None
+        self._backlog.clear()
 
     # The cycle's side (Wire):
 
     def write(self, data: bytes) -> None:
-        if not self._lost:
+        if self.transport.is_closing():
+            self.writable = False  # an error closes a transport before it tells us
+        else:
             self.transport.write(data)
 
     async def drain(self) -> None:
-        if self._lost:
+        if self.transport.is_closing():
             await asyncio.sleep(0)  # an app that streams for ever to nobody must not stop the loop
-        else:
+        elif not self.writable:
             await self._drained.wait()
 
     def want_body(self) -> None:
@@ -330,39 +336,35 @@ class Connection(asyncio.Protocol):
 
     def took_body(self, size: int) -> None:
         self._unread -= size
-        if self._events is None and self._unread <= _HIGH_WATER:
-            self._resume_reading()
+        self._read_on()
 
     async def send_file(self, file: BinaryIO, count: int) -> None:
         loop = self.service.loop
         try:
-            sent = 0 if self._lost else await loop.sendfile(self.transport, file, 0, count)
+            sent = await loop.sendfile(self.transport, file, 0, count)
         except NotImplementedError:  # uvloop
             sent = await self._copy_file(file, count)
-        except ConnectionError:
-            self.transport.abort()
-            return
-        if sent < count and not self._lost:
-            raise OSError(f"the file ended {count - sent} bytes early")
+        except (ConnectionError, RuntimeError):  # gone, or found to be closing
+            sent = 0
+        if sent < count and not self.transport.is_closing():
+            self.abort()
+            raise OSError(f"only {sent} of {count} bytes of a file could be sent")
 
     async def _copy_file(self, file: BinaryIO, count: int) -> int:
         sent = 0
-        while sent < count and not self._lost:
-            size = min(_FILE_CHUNK, count - sent)
-            data = await self.service.loop.run_in_executor(None, file.read, size)
-            if not data:
-                break
+        while data := await self.service.loop.run_in_executor(None, file.read, min(_PIECE, count - sent)):
             self.write(data)
+            await self.drain()
+            if self.transport.is_closing():
+                break
             sent += len(data)
-            if not self.writable:
-                await self.drain()
         return sent
 
     def finished(self, cycle: Cycle) -> None:
         """The response is out: on to the next request, or the end of the connection."""
         if cycle is not self._cycle:
             return
-        service = self.service
+        service, task = self.service, self._task
         self._cycle = self._task = None
         if service.access_log is not None:
             service.access_log.record(self.client, cycle, perf_counter() - self._began)
@@ -370,13 +372,15 @@ class Connection(asyncio.Protocol):
         if service.on_finished is not None:
             service.on_finished(service.finished)
         if cycle.phase is Phase.FAILED and cycle.response.framing is Framing.CLOSE:
-            self.abort()  # a graceful end would look like the end of the content
-        elif not cycle.response.keep_alive or self._last or service.closing:
-            self._close()
+            self._reset()
+        elif not cycle.response.keep_alive or self._input is Input.OVER or service.closing:
+            self._close(linger=self._input is Input.BODY)
         else:
+            if self._input is Input.COMPLETE:
+                self._input = Input.HEAD
             self._unread = 0
             self._wait(Waiting.IDLE, service.timeouts.keep_alive)
-            if not self._starting:
+            if task is not None:  # else we are inside of `_advance`
                 self._advance()
 
     # The server's side:
@@ -389,9 +393,11 @@ class Connection(asyncio.Protocol):
             self._close()
 
     def leave(self) -> None:
-        """Tells the app to come to an end, as if the client had left."""
+        """Tells the app that the client has left, or that it must be treated so."""
         if self._cycle is not None:
-            self._leave(self._cycle)
+            self._cycle.leave()
+            if self.service.cancel_on_disconnect and self._task is not None:
+                self._task.cancel()
 
     def abort(self) -> None:
         """Ends the connection now, whatever is unsent."""
@@ -401,88 +407,84 @@ class Connection(asyncio.Protocol):
 
     def _refuse(self, error: BadRequest) -> None:
         """Answers for the app, with a status and no detail, and closes."""
-        logger.warning("%s - %s", _name(self.client), error)
-        cycle, self._cycle = self._cycle, None
-        self._task = None
-        content = True
+        logger.warning("%s - %s", self.client and f"{self.client[0]}:{self.client[1]}", error)
+        cycle, self._cycle, self._task = self._cycle, None, None
         if cycle is not None:
             cycle.give_up()
-            content = cycle.request.method != "HEAD"
             if cycle.response.framing is not Framing.HELD:
                 self.abort()
                 return
+        content = cycle is None or cycle.request.method != "HEAD"
         self.write(refusal(error.status, self.service.defaults, content))
-        self._incomplete = True  # whatever it was, its end has not been seen
-        self._close()
+        self._close(linger=True)
 
-    def _stop_input(self) -> None:
-        self._last, self._events = True, None
-        self._backlog.clear()
+    def _reset(self) -> None:
+        """Ends the connection with an error: a graceful end would be the end of the content (RFC 9112 6.3)."""
+        sock = self.transport.get_extra_info("socket")
+        if not self.transport.is_closing() and sock is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.abort()
 
-    def _close(self) -> None:
+    def _close(self, linger: bool = False) -> None:
         """Ends the connection once all is sent.
 
         A client in the middle of sending would answer a close with a reset, and lose our last
-        words: so we close our side, and throw away its bytes for a while (RFC 9112 9.6).
+        words: then close our side only, and throw away its bytes for a while (RFC 9112 9.6).
         """
-        talking = self._incomplete or bool(self._backlog)
         self._stop_input()
-        if self._lost:
+        if self.transport.is_closing():
             return
         self._unsent = self.transport.get_write_buffer_size()
         self._wait(Waiting.CLOSE, _LINGER)
-        if talking and self.transport.can_write_eof():
+        if linger and self.transport.can_write_eof():
             self.transport.write_eof()
-            self._resume_reading()
+            self._read_on()
         else:
             self.transport.close()
-
-    def _resume_reading(self) -> None:
-        if not self._reading:
-            self._reading = True
-            self.transport.resume_reading()
 
     def _wait(self, waiting: Waiting, seconds: float) -> None:
         """Sets what the client owes us, and by when; the timer moves only if it would be late."""
         self._waiting = waiting
-        loop = self.service.loop
         off = seconds <= 0 and waiting in (Waiting.HEAD, Waiting.BODY)
-        self._deadline = math.inf if off else loop.time() + seconds
+        self._deadline = math.inf if off else self.service.loop.time() + seconds
         if self._deadline < self._timer_at:
             if self._timer is not None:
                 self._timer.cancel()
-            self._timer = loop.call_at(self._deadline, self._on_timer)
-            self._timer_at = self._deadline
+            self._set_timer()
+
+    def _set_timer(self) -> None:
+        self._timer = self.service.loop.call_at(self._deadline, self._on_timer)
+        self._timer_at = self._deadline
 
     def _on_timer(self) -> None:
         self._timer, self._timer_at = None, math.inf
         if self._waiting is Waiting.NOTHING or self._deadline == math.inf:
             return
         if self.service.loop.time() < self._deadline:
-            self._timer = self.service.loop.call_at(self._deadline, self._on_timer)
-            self._timer_at = self._deadline
+            self._set_timer()
         else:
             self._on_deadline()
 
     def _on_deadline(self) -> None:
         """The client was too slow."""
-        if self._waiting is Waiting.CLOSE:
-            unsent, self._unsent = self._unsent, self.transport.get_write_buffer_size()
-            if 0 < self._unsent < unsent:
-                self._wait(Waiting.CLOSE, _LINGER)  # slow, but getting there
-            else:
-                self.abort()
-        elif self._waiting is Waiting.BODY and self._cycle and not self._cycle.hungry:
-            self._waiting = Waiting.NOTHING  # the app gave up waiting before the client did
-        elif self._waiting is Waiting.BODY or (self._waiting is Waiting.HEAD and self._heard):
-            self._refuse(BadRequest(408, f"waited too long for {self._waiting.value}"))
-        else:
-            self._close()
+        match self._waiting:
+            case Waiting.CLOSE:
+                unsent, self._unsent = self._unsent, self.transport.get_write_buffer_size()
+                if 0 < self._unsent < unsent:
+                    self._wait(Waiting.CLOSE, _LINGER)  # slow, but getting there
+                else:
+                    self.abort()
+            case Waiting.BODY if self._cycle and not self._cycle.hungry:
+                self._waiting = Waiting.NOTHING  # the app gave up waiting before the client did
+            case Waiting.HEAD if not self._heard:
+                self._close()
+            case Waiting.IDLE:
+                self._close(linger=self._input is Input.BODY)
+            case slow:
+                self._refuse(BadRequest(408, f"waited too long for {slow.value}"))
 
 
-def start_task(
-    coroutine: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop
-) -> asyncio.Task[None]:
+def start_task(coroutine: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> asyncio.Task[None]:
     """A task that has already run up to its first wait, where Python can do that (3.12+).
 
     Saves a turn of the event loop per request, and a system call when the app never waits.
@@ -497,7 +499,3 @@ def _address(name: Any) -> Address | None:
     if isinstance(name, tuple):
         return (name[0], name[1])
     return (name, None) if isinstance(name, str) and name else None
-
-
-def _name(address: Address | None) -> str:
-    return "-" if address is None else f"{address[0]}:{address[1]}"

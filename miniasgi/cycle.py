@@ -62,9 +62,7 @@ class Cycle:
     counts bytes of content handed to the wire.
     """
 
-    def __init__(
-        self, request: Request, terms: Terms, scope: Scope, response: Response, wire: Wire
-    ) -> None:
+    def __init__(self, request: Request, terms: Terms, scope: Scope, response: Response, wire: Wire) -> None:
         self.request = request
         self.terms = terms
         self.scope = scope

@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from .types import App, Receive, Scope, Send
 
@@ -41,13 +41,13 @@ def load_app(app: App | str, factory: bool = False, interface: Interface = "auto
     return _as_asgi3(found, name, interface)
 
 
-def discover() -> str:
-    """The import string of the app that is to be found here, for a bare `miniasgi`.
+def discover(directory: Path) -> str:
+    """The import string of the app that is to be found in `directory`, for a bare `miniasgi`.
 
     Looks for `app`, `api` or `application`, else a FastAPI object, in the usual modules.
     """
     for module_name in _MODULES:
-        if not (Path.cwd() / f"{module_name.replace('.', '/')}.py").is_file():
+        if not (directory / f"{module_name.replace('.', '/')}.py").is_file():
             continue
         module = _import_module(module_name)
         names = [name for name in _NAMES if callable(getattr(module, name, None))]
@@ -64,7 +64,7 @@ def _is_fastapi(value: Any) -> bool:
 
 def _import(text: str) -> Any:
     module_name, _, path = text.partition(":")
-    if not module_name or not path:
+    if not all(module_name.split(".") + path.split(".")) or "/" in text:
         raise ConfigError(f"app {text!r} must be in the form module:attribute, like main:app")
     found: Any = _import_module(module_name)
     for name in path.split("."):
@@ -81,7 +81,9 @@ def _import_module(name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         # The module itself is not there; or it is, and imports one that is not.
         if error.name is not None and f"{name}.".startswith(f"{error.name}."):
-            raise ConfigError(f"module {name!r} not found (looked in {sys.path[0] or '.'})") from None
+            hint = "; leave out the .py" if name.endswith(".py") else ""
+            where = sys.path[0] or "."
+            raise ConfigError(f"module {name!r} not found (looked in {where}){hint}") from None
         raise ConfigError(_explain(f"module {name!r} cannot be imported", error)) from error
     except (Exception, SystemExit) as error:
         raise ConfigError(_explain(f"module {name!r} cannot be imported", error)) from error
@@ -89,12 +91,20 @@ def _import_module(name: str) -> ModuleType:
 
 def _explain(sentence: str, error: BaseException) -> str:
     """The sentence, then a traceback of the app's frames alone: neither ours nor importlib's."""
-    frames = traceback.extract_tb(error.__traceback__)
-    ours = str(Path(__file__).parent)
-    theirs = [f for f in frames if not f.filename.startswith((ours, "<frozen importlib"))]
-    theirs = [f for f in theirs if "importlib" not in Path(f.filename).parts[-2:-1]]
-    last = "".join(traceback.format_exception_only(error)).rstrip()
-    return "\n".join([f"{sentence}: {error!r}", *traceback.format_list(theirs), last])
+    report = traceback.TracebackException.from_exception(error)
+    chain = [report]
+    for link in chain:
+        chain += [other for other in (link.__cause__, link.__context__) if other]
+        link.stack[:] = [frame for frame in link.stack if _is_of_app(frame.filename)]
+    what = f"{type(error).__name__}: {error}".partition("\n")[0].removesuffix(": ")
+    return f"{sentence}: {what}\n" + "".join(report.format()).rstrip()
+
+
+def _is_of_app(filename: str) -> bool:
+    """False for the files that lead to the app: ours, and importlib's frozen and plain ones."""
+    others = Path(__file__).parent, Path(importlib.__file__).parent
+    frozen = filename.startswith("<frozen importlib")
+    return not frozen and not any(Path(filename).is_relative_to(other) for other in others)
 
 
 def _as_asgi3(app: Any, name: str, interface: Interface) -> App:
@@ -103,12 +113,16 @@ def _as_asgi3(app: Any, name: str, interface: Interface) -> App:
     arguments = {"asgi3": 3, "asgi2": 1}.get(interface) or _arguments(app)
     match arguments:
         case 3:
-            return app
+            return cast(App, app)
         case 1:
             return _from_asgi2(app)
+    hints = {
+        0: "; is it a factory? then say --factory",
+        2: "; is it a WSGI app? those are not supported yet",
+    }
     raise ConfigError(
         f"app {name} takes {arguments} arguments, but ASGI 3 apps take (scope, receive, send)"
-        + ("; is it a factory? then say --factory" if arguments == 0 else "")
+        + hints.get(arguments, "")
     )
 
 

@@ -40,8 +40,8 @@ class Lifespan:
         self.stage = Stage.SILENT
         self._failure: str | None = None
         self._error: Exception | None = None
-        self._asked = asyncio.Event()  # there is an event for the app to receive
-        self._answered = asyncio.Event()  # the app has answered it, or has ended
+        self._events: asyncio.Queue[Message] = asyncio.Queue()  # for the app to receive
+        self._answer: asyncio.Future[bool]  # to the last of them; False: the app ended without
         self._task: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
@@ -52,35 +52,45 @@ class Lifespan:
         if self.mode == "off":
             return
         logger.info("Waiting for application startup.")
+        answer = self._ask("lifespan.startup", Stage.STARTING)
         self._task = asyncio.create_task(self._run(), name="lifespan")
-        await self._ask(Stage.STARTING)
+        answered = await answer
         if self._failure is not None:
             raise LifespanFailure(self._failure or "the app reported that its startup failed")
-        if self.stage is Stage.RUNNING:
+        if answered:
             logger.info("Application startup complete.")
         elif self.mode == "on":
-            raise LifespanFailure(f"the app does not support lifespan: {self._error!r}")
+            raise LifespanFailure(f"the app does not support lifespan: {self._ending()}")
         else:  # not an error: L3
-            logger.info("The app does not support lifespan (%r); going on without.", self._error)
+            logger.info("The app does not support lifespan (%s); going on without.", self._ending())
 
     async def shutdown(self) -> None:
         """Returns when the app has cleaned up (L9); a failure is logged (L10)."""
         if self.stage is Stage.RUNNING:
             logger.info("Waiting for application shutdown.")
-            await self._ask(Stage.STOPPING)
-            if self._failure is not None or self._error is not None:
-                logger.error("Application shutdown failed: %s", self._failure or repr(self._error))
+            answered = await self._ask("lifespan.shutdown", Stage.STOPPING)
+            if self._failure is not None:
+                logger.error("Application shutdown failed: %s", self._failure or "no reason given")
+            elif self._error is not None and not answered:
+                logger.error("Application shutdown failed: %r", self._error)
             else:
                 logger.info("Application shutdown complete.")
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
 
-    async def _ask(self, stage: Stage) -> None:
+    def _ask(self, event: str, stage: Stage) -> asyncio.Future[bool]:
         self.stage = stage
-        self._answered.clear()
-        self._asked.set()
-        await self._answered.wait()
+        self._answer = asyncio.get_running_loop().create_future()
+        self._events.put_nowait({"type": event})
+        return self._answer
+
+    def _settle(self, answered: bool) -> None:
+        if not self._answer.done():
+            self._answer.set_result(answered)
+
+    def _ending(self) -> str:
+        return repr(self._error) if self._error else "it returned without an answer"
 
     async def _run(self) -> None:
         scope: Scope = {
@@ -92,22 +102,27 @@ class Lifespan:
             await self.app(scope, self.receive, self.send)
         except Exception as error:
             self._error = error
-            if self.stage is Stage.RUNNING:
-                logger.error("The app's lifespan ended with an exception", exc_info=error)
+            self._log(error)
         finally:
             self.stage = Stage.OVER
-            self._answered.set()
+            self._settle(answered=False)
+
+    def _log(self, error: Exception) -> None:
+        if self._failure is not None or (self.stage is Stage.STARTING and self.mode == "auto"):
+            return  # the app has told already; or it knows no lifespan (L3)
+        frames = error.__traceback__ and error.__traceback__.tb_next  # the app's, not ours
+        logger.error(
+            "The app's lifespan ended with an exception", exc_info=(type(error), error, frames)
+        )
 
     async def receive(self) -> Message:
         """`lifespan.startup` once, `lifespan.shutdown` once, each when it is time."""
-        await self._asked.wait()
-        self._asked.clear()
-        kind = "startup" if self.stage is Stage.STARTING else "shutdown"
-        return {"type": f"lifespan.{kind}"}
+        return await self._events.get()
 
     async def send(self, message: Message) -> None:
         """Takes the app's answer; RuntimeError for one that nobody asked for (A6)."""
-        match self.stage, message.get("type"):
+        kind = message.get("type")
+        match self.stage, kind:
             case Stage.STARTING, "lifespan.startup.complete":
                 self.stage = Stage.RUNNING
             case Stage.STARTING, "lifespan.startup.failed":
@@ -116,6 +131,6 @@ class Lifespan:
                 self.stage = Stage.OVER
             case Stage.STOPPING, "lifespan.shutdown.failed":
                 self.stage, self._failure = Stage.OVER, message.get("message", "")
-            case stage, kind:
-                raise RuntimeError(f"unexpected lifespan message {kind!r}: {stage.value}")
-        self._answered.set()
+            case _:
+                raise RuntimeError(f"unexpected lifespan message {kind!r}: {self.stage.value}")
+        self._settle(answered=True)

@@ -8,15 +8,15 @@ once it has a filter or a handler of somebody else's, every line is a record, as
 """
 
 import asyncio
+import contextlib
 import http
 import json
 import logging
 import logging.config
 import sys
 import time
-from collections.abc import Awaitable
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any, Literal, TextIO, TypeGuard
 
 import click
 
@@ -58,15 +58,21 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: `time` (UTC, ISO 8601), `level`, `logger`, `message`."""
+    """One JSON object a line: `time` (UTC, ISO 8601), `level`, `logger`, then `message`.
+
+    An access line has its fields in place of a message.
+    """
 
     def __init__(self, stream: str, use_colors: bool | None = None) -> None:
         super().__init__()
 
     def format(self, record: logging.LogRecord) -> str:
         entry = _entry(record.created, record.levelname, record.name)
-        entry["message"] = record.getMessage()
-        entry.update(getattr(record, "fields", {}))
+        if fields := getattr(record, "fields", None):
+            # The values from `args`: a filter may have hidden a secret there.
+            entry.update(zip(fields, record.args or (), strict=False))
+        else:
+            entry["message"] = record.getMessage()
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
         return json.dumps(entry)
@@ -110,10 +116,10 @@ def default_config(log_format: LogFormat = "text", use_colors: bool | None = Non
     }
 
 
-def configure(config: LogConfig, level: int | None, access_log: bool) -> None:
+def configure(config: LogConfig, level: int | None) -> None:
     """Sets up `logging` from a dict, from a file (.json, .yaml, else INI), or (None) not at all.
 
-    Raises whatever is wrong with the file: OSError, ValueError, or ImportError without PyYAML.
+    Raises whatever is wrong with the file: `logging.config` has no exception of its own.
     """
     logging.addLevelName(TRACE, "TRACE")
     if isinstance(config, dict):
@@ -123,24 +129,29 @@ def configure(config: LogConfig, level: int | None, access_log: bool) -> None:
     if level is not None:
         logging.getLogger("miniasgi").setLevel(level)
         access_logger.setLevel(level)
-    if not access_log:
-        access_logger.handlers = []
-        access_logger.propagate = False
 
 
 def _configure_from_file(path: Path) -> None:
     if path.suffix == ".json":
-        logging.config.dictConfig(json.loads(path.read_text()))
+        table = json.loads(path.read_text("utf-8"))
     elif path.suffix in (".yaml", ".yml"):
-        import yaml  # only who has such a file needs it
-
-        logging.config.dictConfig(yaml.safe_load(path.read_text()))
+        try:
+            import yaml  # only who has such a file needs it
+        except ImportError:
+            raise ValueError("this needs a package: pip install pyyaml") from None
+        table = yaml.safe_load(path.read_text("utf-8"))
     else:
-        with path.open() as file:
-            logging.config.fileConfig(file, disable_existing_loggers=False)
+        try:
+            logging.config.fileConfig(str(path), disable_existing_loggers=False, encoding="utf-8")
+        except KeyError as error:
+            raise ValueError(f"there is no section or key {error}") from None
+        return
+    if not isinstance(table, dict):
+        raise ValueError("there is no table of settings in it")
+    logging.config.dictConfig(table)
 
 
-def access_log(own_config: bool) -> "BatchedAccessLog | RecordAccessLog | None":
+def access_log() -> "BatchedAccessLog | RecordAccessLog | None":
     """The access log that fits how `logging` is configured *now*; None if nobody listens.
 
     Ask when the app has been imported: that is when apps add their filters.
@@ -148,11 +159,19 @@ def access_log(own_config: bool) -> "BatchedAccessLog | RecordAccessLog | None":
     if not access_logger.isEnabledFor(logging.INFO) or not access_logger.hasHandlers():
         return None
     match access_logger.handlers:
-        case [logging.StreamHandler() as handler] if own_config and not (
-            access_logger.filters or handler.filters
-        ):
+        case [handler] if _is_untouched(handler):
             return BatchedAccessLog(handler.stream, handler.formatter)
     return RecordAccessLog()
+
+
+def _is_untouched(handler: logging.Handler) -> "TypeGuard[logging.StreamHandler[TextIO]]":
+    """True if lines written to its stream are what it would write, and all that happens to them."""
+    return (
+        type(handler) is logging.StreamHandler
+        and type(handler.formatter) in (TextFormatter, JsonFormatter)
+        and handler.level <= logging.INFO
+        and not (handler.filters or access_logger.filters or access_logger.propagate)
+    )
 
 
 class RecordAccessLog:
@@ -204,8 +223,10 @@ class BatchedAccessLog:
         """Writes what has been collected."""
         lines, self._lines = self._lines, []
         if lines:
-            self.stream.write("\n".join(lines) + "\n")
-            self.stream.flush()
+            # A reader that went away, as in `miniasgi | head`, is no reason for a traceback.
+            with contextlib.suppress(OSError, ValueError):
+                self.stream.write("\n".join(lines) + "\n")
+                self.stream.flush()
 
 
 def client_name(client: Address | None) -> str:
@@ -259,9 +280,11 @@ def trace_app(app: App) -> App:
 
 def _with_sizes(message: Message) -> Message:
     """Without content and without header values, which may be secret."""
-    hidden = {
-        key: f"<{len(value)} {'bytes' if isinstance(value, bytes) else 'fields'}>"
-        for key, value in message.items()
-        if key in ("body", "bytes", "text", "headers", "links")
-    }
-    return {**message, **hidden}
+    hidden = ("body", "bytes", "text", "headers", "links")
+    return {key: _size(value) if key in hidden else value for key, value in message.items()}
+
+
+def _size(value: Any) -> str:
+    """`<5 bytes>`; an app's mistake, which has no length, is for others to judge."""
+    unit = "bytes" if isinstance(value, bytes) else "characters" if isinstance(value, str) else "fields"
+    return f"<{len(value)} {unit}>" if hasattr(value, "__len__") else f"<{type(value).__name__}>"

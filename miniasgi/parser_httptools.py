@@ -14,6 +14,7 @@ from .rules import Limits
 
 # llhttp gives a sentence, not a code, for a version that we answer with 505 (RFC 9110 15.6.6).
 _NOT_OUR_VERSION = ("Invalid HTTP version", "Pause on PRI/Upgrade")
+_FRAMING = (b"content-length", b"transfer-encoding")
 
 
 class HttptoolsParser:
@@ -54,13 +55,26 @@ class HttptoolsParser:
         try:
             self.parser.feed_data(piece)
         except httptools.HttpParserUpgrade as stop:
-            # The head asks for a protocol we do not speak: stay with HTTP (RFC 9110 7.8).
-            self.parser = httptools.HttpRequestParser(self)
-            return None, piece[stop.args[0] :]
+            return self._ignore_upgrade(), piece[stop.args[0] :]
         except httptools.HttpParserError as error:
             status = 505 if str(error) in _NOT_OUR_VERSION else 400
             return BadRequest(status, str(error)), b""
         return None, b""
+
+    def _ignore_upgrade(self) -> BadRequest | None:
+        """The head asks for a protocol we do not speak: stays with HTTP (RFC 9110 7.8).
+
+        llhttp leaves the content to that protocol. A new parser is given the fields that frame
+        the content, and goes on from there: else the content would be read as the next request.
+        """
+        *before, request, _ = self.events  # an END that came too early
+        assert isinstance(request, Request)
+        lines = [b"%s: %s\r\n" % field for field in request.headers if field[0] in _FRAMING]
+        self.events = list(before)
+        self.parser = httptools.HttpRequestParser(self)
+        failure, _ = self._parse(b"POST / HTTP/1.1\r\n%s\r\n" % b"".join(lines))
+        self.events[len(before)] = request  # instead of the one we made up
+        return failure
 
     # What llhttp calls while it reads:
 

@@ -5,11 +5,15 @@ There is no RFC for these fields; the meaning is uvicorn's, with the ports and t
 """
 
 import ipaddress
+import re
 from collections.abc import Awaitable
 
 from .types import App, Headers, Receive, Scope, Send
 
 _SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
+
+# "1.2.3.4:5", "[::1]" or "[::1]:5"
+_WITH_PORT = re.compile(r"\[([^\[\]]+)\](?::([0-9]{1,5}))?|([^:]+):([0-9]{1,5})")
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -26,11 +30,11 @@ class TrustedPeers:
     def __contains__(self, host: str) -> bool:
         if self._everybody or host in self._literals:
             return True
-        address = _network(host)
-        return address is not None and any(
-            address.version == network.version and address.network_address in network
-            for network in self._networks
-        )
+        try:
+            address = ipaddress.ip_address(host)
+        except ValueError:
+            return False
+        return any(address in network for network in self._networks)
 
 
 class ProxyHeaders:
@@ -61,21 +65,25 @@ class ProxyHeaders:
 
 
 def _members(headers: Headers, wanted: bytes) -> list[str]:
-    """The members of a list field, over all its lines in order (RFC 9110 5.2)."""
-    joined = b",".join(value for name, value in headers if name == wanted).decode("latin-1")
-    return [member.strip() for member in joined.split(",") if member.strip()]
+    """The members of a list field, over all its lines in order (RFC 9110 5.2).
+
+    In ASCII, whatever was sent: the client's name goes into logs.
+    """
+    joined = b",".join(value for name, value in headers if name == wanted)
+    text = joined.decode("ascii", "backslashreplace")
+    return [member.strip() for member in text.split(",") if member.strip()]
 
 
 def _split_port(host: str) -> tuple[str, int]:
-    """`(host, port)` of `1.2.3.4`, `1.2.3.4:5`, `::1` or `[::1]:5`; port 0 when it is unknown."""
-    if host.startswith("["):
-        name, _, port = host[1:].partition("]")
-        port = port.removeprefix(":")
-    elif host.count(":") == 1:
-        name, _, port = host.partition(":")
-    else:
-        name, port = host, ""
-    return name, int(port) if port.isdecimal() and int(port) < 65536 else 0
+    """`(host, port)` of `1.2.3.4`, `1.2.3.4:5`, `::1` or `[::1]:5`; port 0 when it is unknown.
+
+    What is malformed stays whole, so that no part of it can pass for a trusted address.
+    """
+    if matched := _WITH_PORT.fullmatch(host):
+        port = int(matched[2] or matched[4] or 0)
+        if port < 65536:
+            return matched[1] or matched[3], port
+    return host, 0
 
 
 def _network(text: str) -> Network | None:

@@ -187,6 +187,8 @@ class Response:
 
     def file(self, size: int) -> tuple[bytes, int]:
         """The head for a file of `size` bytes, and how many of them are to follow it."""
+        if self.framing is not Framing.HELD:
+            raise RuntimeError("a file is the whole content: none may come before it")
         count = size if self._length is None else self._length
         if count > size:
             raise RuntimeError(f"the file is {count - size} bytes short of the content-length")
@@ -229,6 +231,8 @@ class Response:
     def _head(self, framing: Framing, length: int | None) -> bytes:
         """Status line and header lines, up to the empty line that ends them."""
         self.keep_alive = self.keep_alive and framing is not Framing.CLOSE
+        # A response without content has no end for trailers to follow (RFC 9112 6.3, 7.1.2).
+        self.trailers_wanted = self.trailers_wanted and framing is Framing.CHUNKED
         own, defaults = self._own, self._defaults
         parts = [
             _STATUS_LINES.get(self.status) or b"HTTP/1.1 %d \r\n" % self.status,
@@ -280,6 +284,8 @@ def _count_down(length: int, size: int, more: bool) -> int:
 
 
 def _parse_length(value: bytes, earlier: int | None) -> int:
+    if not isinstance(value, bytes):
+        raise TypeError(f"content-length {value!r} must be bytes")
     if not value.isdigit() or earlier not in (None, int(value)):
         raise ValueError(f"invalid content-length {value!r} (RFC 9110 8.6)")
     return int(value)

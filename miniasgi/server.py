@@ -6,15 +6,18 @@ ASGI message: connections and the lifespan do. Nothing here wakes up while the s
 
 import asyncio
 import contextlib
+import errno
 import functools
 import logging
 import os
 import signal
 import socket
 import stat
+import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from types import FrameType
+from typing import Any
 
 from .config import Config
 from .connection import Connection, Service
@@ -26,6 +29,9 @@ logger = logging.getLogger("miniasgi.error")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _LAST_CALL = 5.0  # seconds before the end of the budget, when streams are told to end
 _POLL = 0.02  # seconds, while draining only
+_NO_SUCH_FAMILY = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)  # "::1" in a container without IPv6
+# From 3.13 on asyncio would remove the path of any unix socket; it may be systemd's, say.
+_KEEP_PATH: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
 
 
 class Server:
@@ -43,7 +49,10 @@ class Server:
         self.servers: list[asyncio.Server] = []
         self.lifespan: Lifespan | None = None
         self.service: Service | None = None
-        self._should_exit = self._force_exit = False
+        self._ours: list[socket.socket] = []  # those that nobody gave us
+        self._path: str | None = None  # of our own unix socket
+        self._should_exit = False
+        self._forced = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._changed: asyncio.Event | None = None
         self._signals: list[int] = []
@@ -61,11 +70,11 @@ class Server:
     @property
     def force_exit(self) -> bool:
         """True when the server no longer waits for requests that are being answered."""
-        return self._force_exit
+        return self._forced > 0
 
     @force_exit.setter
     def force_exit(self, value: bool) -> None:
-        self._force_exit = value
+        self._forced = self._forced + 1 if value else 0
         self._wake()
 
     def _wake(self) -> None:
@@ -80,12 +89,17 @@ class Server:
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Serves until told to stop. ConfigError if the app or an address cannot be had."""
-        self._loop, self._changed = asyncio.get_running_loop(), asyncio.Event()
         with self._captured_signals():
             self.config.setup_logging()
             await self.startup(sockets)
-            if self.started:
+            if not self.started:
+                return
+            try:
                 await self._until(lambda: self._should_exit)
+            except asyncio.CancelledError:  # a program that cancels us is in no mood to wait
+                self.force_exit = True
+                raise
+            finally:
                 await self.shutdown()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -95,46 +109,45 @@ class Server:
         connect finds an app that is ready. Leaves `started` False if the app cannot start.
         """
         config = self.config
+        self._loop, self._changed = asyncio.get_running_loop(), asyncio.Event()
         logger.info("Started server process [%d]", os.getpid())
-        ours = bind(config) if sockets is None else []
+        config.parser_class()  # if it is not installed, now is the time to say so
+        if sockets is None:
+            self._ours = sockets = bind(config)
+            self._path = config.uds if config.fd is None else None
         try:
             app = config.load_app()
             self.lifespan = Lifespan(app, config.lifespan)
             if await self._start_app(self.lifespan):
                 self.service = config.service(app, self.lifespan.state)
                 self.service.on_finished = self._stop_after(config.max_requests())
-                await self._listen(sockets or ours, self.service)
+                await self._listen(sockets, self.service)
         finally:
             if not self.started:
-                for sock in ours:
-                    sock.close()
+                self._stop_listening()
+                if self.lifespan is not None:
+                    await self.lifespan.shutdown()
 
     async def _start_app(self, lifespan: Lifespan) -> bool:
-        starting = asyncio.ensure_future(lifespan.startup())
-        starting.add_done_callback(lambda _: self._changed and self._changed.set())
-        await self._until(lambda: self._should_exit or starting.done())
-        if not starting.done():  # told to stop while, say, a model was loading
-            starting.cancel()
-            await lifespan.shutdown()
-            return False
-        try:
-            starting.result()
+        try:  # a stop may come while, say, a model is loading
+            return await self._unless(lambda: self._should_exit, lifespan.startup())
         except LifespanFailure as failure:
             logger.error("%s", failure)
             logger.error("Application startup failed. Exiting.")
             return False
-        return True
 
     async def _listen(self, sockets: list[socket.socket], service: Service) -> None:
-        loop = asyncio.get_running_loop()
+        loop, backlog = asyncio.get_running_loop(), self.config.backlog
         factory = functools.partial(self.connection_class, service)
         for sock in sockets:
-            unix = sock.family == getattr(socket, "AF_UNIX", None)
-            create = loop.create_unix_server if unix else loop.create_server
             try:
-                server = await create(factory, sock=sock, backlog=self.config.backlog)
+                sock.listen(backlog)  # the loop does it again, but uvloop tells nobody if it fails
             except OSError as error:  # somebody else bound as we did, and was faster to listen
                 raise ConfigError(f"cannot listen on {address(sock)}: {_reason(error)}") from None
+            if sock.family == getattr(socket, "AF_UNIX", None):
+                server = await loop.create_unix_server(factory, sock=sock, backlog=backlog, **_KEEP_PATH)
+            else:
+                server = await loop.create_server(factory, sock=sock, backlog=backlog)
             self.servers.append(server)
             logger.info("miniasgi running on %s (Press CTRL+C to quit)", address(sock))
         self.started = True
@@ -153,21 +166,29 @@ class Server:
         """Stops accepting, lets requests end within the budget, then shuts the app down (L8)."""
         logger.info("Shutting down")
         service, lifespan = self.service, self.lifespan
-        assert service is not None and lifespan is not None
+        assert service is not None
+        assert lifespan is not None
         service.closing = True
-        for server in self.servers:
-            server.close()
-        if self.config.uds is not None:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self.config.uds)
+        self._stop_listening()
         for connection in list(service.connections):
             connection.shutdown()
         await self._drain(service)
         await self._end(service)
-        await lifespan.shutdown()
+        forced = self._forced
+        if not await self._unless(lambda: self._forced > forced, lifespan.shutdown()):
+            logger.error("Application shutdown was not waited for.")
         if service.access_log is not None:
             service.access_log.flush()
         logger.info("Finished server process [%d]", os.getpid())
+
+    def _stop_listening(self) -> None:
+        for server in self.servers:
+            server.close()
+        for sock in self._ours:
+            sock.close()
+        if self._path is not None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._path)
 
     async def _drain(self, service: Service) -> None:
         """Waits for connections and tasks to end; streams are told in time that they must."""
@@ -191,7 +212,7 @@ class Server:
         """True when all have ended; False at the deadline, in seconds of the loop's clock."""
         loop = asyncio.get_running_loop()
         while service.connections or service.tasks:
-            if self._force_exit or loop.time() >= deadline:
+            if self._forced or loop.time() >= deadline:
                 return False
             await asyncio.sleep(_POLL)
         return True
@@ -216,6 +237,19 @@ class Server:
             self._changed.clear()
             await self._changed.wait()
 
+    async def _unless(self, condition: Callable[[], bool], coroutine: Coroutine[Any, Any, None]) -> bool:
+        """True when the coroutine has ended; cancels it, and False, when the condition is true."""
+        task = asyncio.ensure_future(coroutine)
+        task.add_done_callback(lambda _: self._wake())
+        try:
+            await self._until(lambda: task.done() or condition())
+            if not task.done():
+                return False
+            task.result()  # raises what the coroutine raised
+            return True
+        finally:
+            task.cancel()
+
     # Signals:
 
     @contextlib.contextmanager
@@ -230,16 +264,20 @@ class Server:
         finally:
             for number, handler in former.items():
                 signal.signal(number, handler)
-        for number in reversed(self._signals):
-            signal.raise_signal(number)
+        with contextlib.suppress(OSError):
+            print(end="", flush=True)  # SIGTERM is about to end the process without that
+        for caught in reversed(self._signals):
+            signal.raise_signal(caught)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """The first signal stops the server gracefully; a second one, of any kind, at once."""
         self._signals.append(sig)
-        if self._should_exit:
-            self.force_exit = True
-        else:
+        if not self._should_exit:
             self.should_exit = True
+        elif self.service is None:  # the app is loading, and maybe never awaits
+            raise KeyboardInterrupt
+        else:
+            self.force_exit = True
 
 
 def bind(config: Config) -> list[socket.socket]:
@@ -252,22 +290,21 @@ def bind(config: Config) -> list[socket.socket]:
     if config.uds is not None:
         return [_bind_unix(config.uds)]
     try:
-        found = socket.getaddrinfo(
-            config.host or None, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-    except OSError as error:
+        found = socket.getaddrinfo(config.host or None, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError) as error:
         raise ConfigError(f"--host {config.host}: {_reason(error)}") from None
     sockets: list[socket.socket] = []
     port = config.port
-    for family, *_, name in dict.fromkeys(found):
+    addresses = list(dict.fromkeys((family, name) for family, *_, name in found))
+    for family, name in addresses:
         try:
             sockets.append(_bind_tcp(family, (name[0], port, *name[2:])))
         except OSError as error:
+            if error.errno in _NO_SUCH_FAMILY and (sockets or (family, name) != addresses[-1]):
+                continue  # one of the two families will do
             for sock in sockets:
                 sock.close()
-            raise ConfigError(
-                f"cannot listen on {config.host}:{config.port}: {_reason(error)}"
-            ) from None
+            raise ConfigError(f"cannot listen on {config.host}:{config.port}: {_reason(error)}") from None
         port = sockets[0].getsockname()[1]  # port 0: the same free port for both families
     return sockets
 
@@ -321,5 +358,5 @@ def address(sock: socket.socket) -> str:
     return f"http://{host}:{name[1]}"
 
 
-def _reason(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error).lower()

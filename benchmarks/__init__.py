@@ -1,0 +1,1 @@
+"""Measurements beside uvicorn, in one run, as ratios."""

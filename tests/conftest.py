@@ -1,0 +1,33 @@
+"""Fixtures: every parser with every event loop, and servers that end with their test."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from .vocabulary import KINDS, PARSERS, Running, serving
+
+
+@pytest.fixture(params=KINDS, ids="-".join)
+def kind(request: pytest.FixtureRequest) -> tuple[str, str]:
+    """A parser and an event loop."""
+    return request.param
+
+
+@pytest.fixture(params=PARSERS)
+def http(request: pytest.FixtureRequest) -> str:
+    """A parser, where the event loop makes no difference."""
+    return request.param
+
+
+@pytest.fixture
+def serve(kind: tuple[str, str]) -> Iterator[Callable[..., Running]]:
+    """`serve(app, **options)` starts a server of this kind; it ends with the test."""
+    with ExitStack() as stack:
+
+        def start(app: Any, **options: Any) -> Running:
+            options = {"http": kind[0], "loop": kind[1]} | options
+            return stack.enter_context(serving(app, **options))
+
+        yield start

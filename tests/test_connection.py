@@ -1,0 +1,734 @@
+"""connection.py over real sockets, raw bytes on both sides, with each parser and event loop."""
+
+import asyncio
+import sys
+import threading
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from miniasgi.connection import start_task
+from miniasgi.types import Message, Receive, Scope, Send
+
+from .vocabulary import (
+    START,
+    Recorder,
+    Running,
+    answer,
+    body,
+    chunked,
+    echo,
+    eventually,
+    get,
+    post,
+    read_body,
+    request,
+    sends,
+)
+
+Serve = Callable[..., Running]
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+@pytest.fixture
+def serve(serve: Serve) -> Serve:
+    """These apps know nothing but http."""
+    return partial(serve, lifespan="off")
+
+
+# The scope
+
+
+def test_A1_A2_A3_H2_to_H14_the_scope_tells_the_request_as_it_came(serve: Serve) -> None:
+    app = Recorder()
+    server = serve(app, root_path="/mount", server_header=False, proxy_headers=False)
+    client = server.connect()
+    client.ask(get("/a%2Fb/%C3%A9?x=%20&y", "X-B: 1", "x-a:  two words \t", "X-B: 2", "Cookie: a=1", "cookie: b=2"))
+    assert app.scope == {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": "/mount/a/b/é",
+        "raw_path": b"/a%2Fb/%C3%A9",
+        "query_string": b"x=%20&y",
+        "root_path": "/mount",
+        "headers": [
+            (b"host", b"test"),
+            (b"x-b", b"1"),
+            (b"x-a", b"two words"),
+            (b"x-b", b"2"),
+            (b"cookie", b"a=1"),
+            (b"cookie", b"b=2"),
+        ],
+        "client": ("127.0.0.1", client.sock.getsockname()[1]),
+        "server": ("127.0.0.1", server.port),
+        "state": {},
+        "extensions": {"http.response.early_hint": {}, "http.response.pathsend": {}},
+    }
+
+
+def test_A5_A13_scope_and_messages_hold_only_plain_types(serve: Serve) -> None:
+    seen: list[Any] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.extend((dict(scope), await receive()))
+        await send(START)
+        await send(body())
+        seen.append(await receive())
+
+    def plain(value: Any) -> bool:
+        if isinstance(value, dict):
+            return all(type(key) is str and plain(item) for key, item in value.items())
+        if isinstance(value, list | tuple):
+            return all(map(plain, value))
+        return value is None or type(value) in (bytes, str, int, float, bool)
+
+    serve(app, proxy_headers=False).ask(post(b"x"))
+    eventually(lambda: len(seen) == 3)
+    assert plain(seen), seen
+
+
+def test_A11_what_one_request_changes_no_other_sees(serve: Serve) -> None:
+    scopes: list[Scope] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        scopes.append({key: repr(value) for key, value in scope.items()})
+        scope["asgi"]["x"] = scope["state"]["x"] = scope["extensions"]["x"] = 1
+        scope["extensions"]["http.response.pathsend"]["x"] = scope["x"] = 1
+        scope["headers"].append((b"x", b"1"))
+        await answer()(scope, receive, send)
+
+    client = serve(app).connect()
+    client.ask(get())
+    client.ask(get())
+    assert scopes[0] == scopes[1]
+
+
+def test_H4_the_http_version_is_the_clients(serve: Serve) -> None:
+    app = Recorder()
+    serve(app).ask(b"GET / HTTP/1.0\r\n\r\n")
+    assert app.scope["http_version"] == "1.0"
+
+
+def test_the_absolute_form_gives_path_and_host(serve: Serve) -> None:
+    app = Recorder()
+    serve(app).ask(get("http://other:8080/abs?q"))
+    assert (app.scope["path"], app.scope["raw_path"], app.scope["query_string"]) == ("/abs", b"/abs", b"q")
+    assert app.scope["headers"] == [(b"host", b"other:8080")]
+
+
+def test_E7_trailers_are_offered_only_to_a_client_that_takes_them(serve: Serve) -> None:
+    app = Recorder()
+    serve(app).ask(get("/", "TE: trailers"))
+    assert "http.response.trailers" in app.scope["extensions"]
+
+
+# Responses
+
+
+def test_one_write_per_simple_response_with_a_length(serve: Serve) -> None:
+    server = serve(answer(b"hello", headers=[(b"X-One", b"1")]), date_header=False)
+    client = server.connect().send(get())
+    assert client.sock.recv(65536) == (
+        b"HTTP/1.1 200 OK\r\nserver: miniasgi\r\nx-one: 1\r\ncontent-length: 5\r\n\r\nhello"
+    )
+
+
+def test_H15_a_response_without_a_length_is_chunked(serve: Serve) -> None:
+    reply = serve(sends(START, body(b"a", more=True), body(b"bc", more=True), body())).ask(get())
+    assert (reply.header(b"transfer-encoding"), reply.body) == (b"chunked", b"abc")
+
+
+def test_H18_H19_the_apps_framing_is_dropped_and_its_order_kept(serve: Serve) -> None:
+    headers = [(b"B", b"1"), (b"Transfer-Encoding", b"gzip"), (b"A", b"2"), (b"b", b"3")]
+    server = serve(answer(b"x", headers=headers), server_header=False, date_header=False)
+    assert server.ask(get()).headers == [(b"b", b"1"), (b"a", b"2"), (b"b", b"3"), (b"content-length", b"1")]
+
+
+@pytest.mark.parametrize("method, status", [("HEAD", 200), ("GET", 204), ("GET", 304)])
+def test_no_content_means_the_next_response_follows_the_head(serve: Serve, method: str, status: int) -> None:
+    client = serve(answer(b"hidden", status)).connect()
+    for _ in range(2):
+        assert client.ask(get(method=method)).status == status
+    assert client.buffer == b""
+
+
+def test_http_1_0_gets_no_chunks_but_the_end_of_the_connection(serve: Serve) -> None:
+    client = serve(sends(START, body(b"a", more=True), body(b"b"))).connect()
+    reply = client.ask(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+    assert (reply.body, reply.header(b"transfer-encoding"), reply.header(b"connection")) == (b"ab", None, b"close")
+
+
+def test_http_1_0_is_kept_alive_when_it_asks_for_it(serve: Serve) -> None:
+    client = serve(answer()).connect()
+    for _ in range(2):
+        assert client.ask(b"GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n").header(b"connection") == b"keep-alive"
+    assert client.ask(b"GET / HTTP/1.0\r\n\r\n").header(b"connection") == b"close"
+    client.assert_closed()
+
+
+@pytest.mark.parametrize("who", ["client", "app"])
+def test_connection_close_is_honoured(serve: Serve, who: str) -> None:
+    app = answer(headers=[(b"connection", b"close")] if who == "app" else [])
+    client = serve(app).connect()
+    reply = client.ask(get("/", "Connection: close") if who == "client" else get())
+    assert reply.header(b"connection") == b"close"
+    client.assert_closed()
+
+
+def test_what_follows_a_request_that_closes_is_not_answered(serve: Serve) -> None:
+    client = serve(answer()).connect().send(get("/", "Connection: close") + get("/second"))
+    assert client.read_all().count(b"HTTP/1.1 200") == 1
+
+
+def test_content_beyond_its_length_never_reaches_the_wire(serve: Serve) -> None:
+    start = {**START, "headers": [(b"content-length", b"3")]}
+    client = serve(sends(start, body(b"ab", more=True), body(b"cd"))).connect().send(get())
+    assert client.read_all().endswith(b"\r\n\r\nab")
+
+
+def test_A8_a_cut_response_without_framing_ends_with_a_reset(serve: Serve) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(START)
+        await send(body(b"half", more=True))
+        await receive()
+        raise RuntimeError
+
+    client = serve(app).connect().send(b"GET / HTTP/1.0\r\n\r\n")
+    with pytest.raises(ConnectionResetError):
+        while client._more():
+            pass
+
+
+def test_A8_after_a_500_the_connection_is_closed(serve: Serve) -> None:
+    client = serve(sends()).connect()
+    assert client.ask(get()).status == 500
+    client.assert_closed()
+
+
+# Requests
+
+
+def test_H15_content_is_freed_from_its_chunks(serve: Serve) -> None:
+    client = serve(echo).connect()
+    for chunks in ([b"a", b"bc"], [b"x" * 100_000, b"y"], []):
+        assert client.ask(chunked(*chunks)).body == b"".join(chunks)
+    assert client.ask(chunked(b"a", end=b"0\r\nX-Trailer: 1\r\n\r\n")).body == b"a"
+
+
+def test_pipelined_requests_are_answered_in_order(serve: Serve) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        data = await read_body(receive)
+        if scope["path"].endswith("0"):
+            await asyncio.sleep(0.01)
+        await answer(scope["path"].encode() + data)(scope, receive, send)
+
+    client = serve(app).connect()
+    client.send(b"".join(post(b"!", target=f"/{n}") for n in range(40)))
+    assert [client.read_reply().body for _ in range(40)] == [b"/%d!" % n for n in range(40)]
+
+
+def test_a_request_behind_a_running_one_waits(serve: Serve) -> None:
+    release, started = threading.Event(), []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        started.append(scope["path"])
+        while scope["path"] == "/1" and not release.is_set():
+            await asyncio.sleep(0.001)
+        await answer()(scope, receive, send)
+
+    client = serve(app).connect().send(get("/1"))
+    eventually(lambda: started)
+    client.send(get("/2")).send(get("/3")[:10])
+    release.set()
+    assert client.read_reply().status == client.read_reply().status == 200
+    client.send(get("/3")[10:])
+    assert client.read_reply().status == 200
+    assert started == ["/1", "/2", "/3"]
+
+
+def test_every_byte_may_come_alone(serve: Serve) -> None:
+    client = serve(echo).connect()
+    for byte in post(b"abc") + chunked(b"de", b"f"):
+        client.send(bytes([byte]))
+    assert [client.read_reply().body, client.read_reply().body] == [b"abc", b"def"]
+
+
+def test_an_unsupported_upgrade_is_ignored_and_its_body_is_a_body(serve: Serve) -> None:
+    client = serve(echo).connect()
+    client.send(post(b"abc", "Connection: upgrade", "Upgrade: nonsense") + post(b"next"))
+    assert [client.read_reply().body, client.read_reply().body] == [b"abc", b"next"]
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_100_continue_is_sent_only_when_the_app_reads(serve: Serve, reads: bool) -> None:
+    client = serve(echo if reads else answer(b"no", 403)).connect()
+    client.send(request("POST", "/", "Expect: 100-continue", "Content-Length: 3"))
+    if reads:
+        assert client.read_exactly(len(CONTINUE)) == CONTINUE
+        assert client.ask(b"abc").body == b"abc"
+        assert client.ask(get()).status == 200
+    else:
+        reply = client.read_reply()
+        assert (reply.status, reply.header(b"connection")) == (403, b"close")
+        client.assert_closed()
+
+
+def test_no_100_continue_for_content_that_came_already(serve: Serve) -> None:
+    client = serve(echo).connect().send(post(b"ab", "Expect: 100-continue")[:-1])
+    assert client.send(b"b").read_reply().body == b"ab"
+
+
+def test_no_100_continue_for_http_1_0(serve: Serve) -> None:
+    client = serve(echo).connect()
+    client.send(b"POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n")
+    assert client.ask(b"x").status == 200
+
+
+def test_a_short_body_that_nobody_read_keeps_the_connection(serve: Serve) -> None:
+    client = serve(answer()).connect()
+    message = post(b"x" * 1000)
+    client.send(message[:-500])
+    assert client.read_reply().status == 200
+    client.send(message[-500:])
+    assert client.ask(get()).status == 200
+
+
+def test_a_long_body_that_nobody_read_costs_the_connection(serve: Serve) -> None:
+    client = serve(answer()).connect()
+    client.send(request("POST", "/", "Content-Length: 10000000"))
+    assert client.read_reply().status == 200
+    try:
+        for _ in range(100):
+            client.send(b"x" * 100_000)
+    except OSError:
+        pass
+    assert client.read_all() == b""
+
+
+# Refusals: the wire table of ASGI-CHECKLIST, each answered and closed
+
+TOO_LONG = "/" + "x" * 9000
+REFUSED = {
+    "CL and TE": (request("POST", "/", "Content-Length: 1", "Transfer-Encoding: chunked"), 400),
+    "two CL": (request("POST", "/", "Content-Length: 1", "Content-Length: 1"), 400),
+    "CL +5": (request("POST", "/", "Content-Length: +5"), 400),
+    "bare LF": (b"GET / HTTP/1.1\nHost: a\n\n", 400),
+    "obs-fold": (get("/", "X: a\r\n b"), 400),
+    "no Host": (b"GET / HTTP/1.1\r\n\r\n", 400),
+    "two Hosts": (get("/", "Host: b"), 400),
+    "HTTP/9.9": (get(version="9.9"), 505),
+    "TE on 1.0": (request("POST", "/", "Transfer-Encoding: chunked", version="1.0"), 400),
+    "TE gzip": (request("POST", "/", "Transfer-Encoding: gzip"), 501),
+    "head over the limit": (get("/", *(f"X: {'x' * 7000}" for _ in range(10))), 431),
+    "fields over the limit": (get("/", *("X: y" for _ in range(100))), 431),
+    "line over the limit": (get(TOO_LONG), 414),
+    "declared body over the limit": (request("POST", "/", "Content-Length: 2000000"), 413),
+    "garbage": (b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", 400),
+}
+
+
+@pytest.mark.parametrize("data, status", REFUSED.values(), ids=REFUSED)
+def test_refused_and_closed(serve: Serve, data: bytes, status: int, caplog: pytest.LogCaptureFixture) -> None:
+    app = Recorder()
+    client = serve(app, limit_request_body=1_000_000).connect().send(data)
+    reply = client.read_reply()
+    assert (reply.status, reply.header(b"connection")) == (status, b"close")
+    client.assert_closed()
+    assert not app.scopes
+    assert [record.levelname for record in caplog.records if "127.0.0.1" in record.getMessage()] == ["WARNING"]
+
+
+def test_a_refusal_comes_after_the_answers_to_what_was_fine(serve: Serve) -> None:
+    client = serve(answer()).connect().send(get() + get() + b"nonsense\r\n\r\n")
+    assert [client.read_reply().status for _ in range(3)] == [200, 200, 400]
+    client.assert_closed()
+
+
+@pytest.mark.parametrize("committed", [False, True])
+def test_content_that_breaks_its_framing_is_a_400_or_the_end(serve: Serve, committed: bool) -> None:
+    heard: list[Message] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if committed:
+            await send(START)
+            await send(body(b"early", more=True))
+        while not heard or heard[-1]["type"] == "http.request":
+            heard.append(await receive())
+        await answer(b"too late")(scope, receive, send)
+
+    client = serve(app).connect().send(chunked(b"a", end=b""))
+    eventually(lambda: heard)
+    client.send(b"zz\r\n\r\n")
+    data = client.read_all()
+    assert data.startswith(b"HTTP/1.1 200 " if committed else b"HTTP/1.1 400 ")
+    assert b"too late" not in data
+    eventually(lambda: heard[-1] == {"type": "http.disconnect"})
+
+
+def test_content_over_the_limit_is_a_413_also_when_it_was_not_declared(serve: Serve) -> None:
+    client = serve(echo, limit_request_body=1000).connect()
+    assert client.ask(chunked(b"x" * 1000)).status == 200
+    reply = client.ask(chunked(b"x" * 600, b"x" * 600))
+    assert (reply.status, reply.header(b"connection")) == (413, b"close")
+
+
+def test_a_refusal_of_a_HEAD_has_no_content(serve: Serve) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await read_body(receive)
+
+    head = request("HEAD", "/", "Transfer-Encoding: chunked")
+    data = serve(app).connect().send(head + b"zz\r\n").read_all()
+    assert data.startswith(b"HTTP/1.1 400 ")
+    assert data.endswith(b"\r\n\r\n")
+
+
+def test_the_last_words_reach_a_client_in_the_middle_of_sending(serve: Serve) -> None:
+    client = serve(answer(), limit_request_body=1000).connect()
+    client.send(request("POST", "/", "Content-Length: 5000000"))
+    for _ in range(50):
+        client.send(b"x" * 100_000)
+    assert client.read_reply().status == 413
+
+
+def test_over_the_concurrency_limit_is_a_503(serve: Serve) -> None:
+    release = threading.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        while scope["path"] == "/slow" and not release.is_set():
+            await asyncio.sleep(0.001)
+        await answer()(scope, receive, send)
+
+    server = serve(app, limit_concurrency=1)
+    slow = server.connect().send(get("/slow"))
+    eventually(lambda: server.service.tasks)
+    assert server.ask(get()).status == 503
+    release.set()
+    assert slow.read_reply().status == 200
+    eventually(lambda: not server.service.tasks)
+    assert server.ask(get()).status == 200
+
+
+# Deadlines
+
+
+@pytest.mark.parametrize("sent, answer_is", [(b"", b""), (b"GET / HTTP/1.1\r\nHo", b"HTTP/1.1 408 ")], ids=len)
+def test_a_head_that_does_not_come(serve: Serve, sent: bytes, answer_is: bytes) -> None:
+    client = serve(answer(), timeout_request_head=0.1).connect().send(sent)
+    data = client.read_all()
+    assert data.startswith(answer_is)
+    assert bool(data) == bool(answer_is)
+
+
+def test_a_head_that_does_not_come_after_a_first_request(serve: Serve) -> None:
+    client = serve(answer(), timeout_request_head=0.1).connect()
+    client.ask(get())
+    assert client.send(b"GET / ").read_reply().status == 408
+
+
+def test_trickling_does_not_move_the_deadline_of_a_head(serve: Serve) -> None:
+    client = serve(answer(), timeout_request_head=0.2).connect().send(b"GET / HTTP/1.1\r\n")
+    client.sock.settimeout(0.02)
+    for _ in range(1000):
+        try:
+            assert client._more() or client.buffer
+            break
+        except TimeoutError:
+            client.send(b"X: y\r\n")
+    assert client.buffer.startswith(b"HTTP/1.1 408 ")
+
+
+def test_content_that_stalls_while_the_app_waits_is_a_408(serve: Serve) -> None:
+    heard: list[Message] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        while not heard or heard[-1]["type"] == "http.request":
+            heard.append(await receive())
+
+    client = serve(app, timeout_request_body=0.1).connect().send(post(b"abc")[:-1])
+    assert client.read_reply().status == 408
+    eventually(lambda: heard[-1] == {"type": "http.disconnect"})
+
+
+def test_content_that_nobody_waits_for_has_no_deadline(serve: Serve) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await asyncio.wait_for(receive(), 0.02)
+        except TimeoutError:
+            await asyncio.sleep(0.2)  # busy, while the deadline of the receive above goes by
+        await echo(scope, receive, send)
+
+    client = serve(app, timeout_request_body=0.1).connect().send(post(b"")[:-4].replace(b": 0", b": 2") + b"\r\n\r\n")
+    client.sock.settimeout(0.3)
+    with pytest.raises(TimeoutError):
+        client._more()
+    client.sock.settimeout(5)
+    assert client.read_all().startswith(b"HTTP/1.1 408 "), "but the app waits again, and then it has one"
+
+
+def test_an_idle_connection_is_closed_without_a_word(serve: Serve) -> None:
+    client = serve(answer(), timeout_keep_alive=0.1).connect()
+    for _ in range(3):
+        assert client.ask(get()).status == 200
+    client.assert_closed()
+
+
+def test_a_busy_connection_outlives_its_deadlines(serve: Serve) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.sleep(0.25)
+        await answer()(scope, receive, send)
+
+    client = serve(app, timeout_keep_alive=0.1, timeout_request_head=0.1, timeout_request_body=0.1).connect()
+    assert client.ask(get()).status == 200
+
+
+def test_zero_turns_a_deadline_off(serve: Serve) -> None:
+    client = serve(echo, timeout_request_head=0, timeout_request_body=0).connect().send(post(b"ab")[:-1])
+    client.sock.settimeout(0.1)
+    with pytest.raises(TimeoutError):
+        client._more()
+    assert client.send(b"b").read_reply().body == b"ab"
+
+
+def test_a_body_left_behind_may_not_hold_the_connection(serve: Serve) -> None:
+    client = serve(answer(), timeout_keep_alive=0.1).connect().send(post(b"abc")[:-1])
+    assert client.read_reply().status == 200
+    client.assert_closed()
+
+
+def test_a_client_that_takes_nothing_more_is_given_up(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("miniasgi.connection._LINGER", 0.1)
+    server = serve(answer(b"x" * 20_000_000, headers=[(b"connection", b"close")]))
+    client = server.connect().send(get())
+    assert len(client.read_exactly(1_000_000)) == 1_000_000
+    eventually(lambda: not server.service.connections)
+    assert len(client.read_all()) < 19_000_000
+
+
+def test_a_slow_client_that_takes_something_is_not(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("miniasgi.connection._LINGER", 0.1)
+    client = serve(answer(b"x" * 30_000_000, headers=[(b"connection", b"close")])).connect().send(get())
+    client.read_until(b"\r\n\r\n")
+    pieces = []
+    for _ in range(30):  # slower than the deadline all in all, never for the length of it
+        pieces.append(client.read_exactly(1_000_000))
+        threading.Event().wait(0.02)
+    assert len(b"".join(pieces)) == 30_000_000
+
+
+# Disconnects
+
+
+@pytest.mark.parametrize("how", ["close", "abort"])
+def test_H25_the_app_hears_that_its_client_left(serve: Serve, how: str) -> None:
+    heard: list[Message] = []
+    started = threading.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        started.set()
+        heard.append(await receive())
+
+    server = serve(app)
+    client = server.connect().send(get())
+    started.wait()
+    getattr(client, how)()
+    eventually(lambda: heard == [{"type": "http.disconnect"}])
+    eventually(lambda: not server.service.connections and not server.service.tasks)
+
+
+@pytest.mark.parametrize("more", [post(b"abc"), post(b"abc")[:-1], get() + get()], ids=["unread", "cut", "pipelined"])
+def test_H25_it_hears_it_with_content_unread_and_requests_waiting(serve: Serve, more: bytes) -> None:
+    heard: list[Message] = []
+    started, left = threading.Event(), threading.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        started.set()
+        while not left.is_set():
+            await asyncio.sleep(0.001)
+        heard.append(await receive())
+
+    server = serve(app)
+    client = server.connect().send(more)
+    started.wait()
+    client.close()
+    eventually(lambda: server.call(lambda: all(c._cycle.client_left for c in server.service.connections)))
+    left.set()
+    eventually(lambda: heard)
+    assert heard[0] == {"type": "http.disconnect"}
+
+
+def test_H24_send_after_the_client_left_does_nothing_and_lets_others_run(serve: Serve) -> None:
+    sent = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] != "/gone":
+            return await answer()(scope, receive, send)
+        await send(START)
+        while len(sent) < 1000:
+            await send(body(b"x" * 1000, more=True))
+            sent.append(1)
+
+    server = serve(app)
+    client = server.connect().send(get("/gone"))
+    client.read_until(b"\r\n\r\n")
+    client.abort()
+    eventually(lambda: len(sent) >= 1000)
+    assert server.ask(get()).status == 200
+
+
+def test_a_client_that_only_shut_down_its_writing_side_gets_its_answer(serve: Serve) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        assert (await receive())["type"] == "http.disconnect"
+        await answer(b"still here")(scope, receive, send)
+
+    client = serve(app).connect().send(get())
+    client.sock.shutdown(1)
+    assert client.read_reply().body == b"still here"
+    client.assert_closed()
+
+
+def test_cancel_on_disconnect_cancels_the_app(serve: Serve) -> None:
+    ended: list[str] = []
+    started = threading.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        started.set()
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            ended.append("cancelled")
+            raise
+
+    server = serve(app, cancel_on_disconnect=True)
+    client = server.connect().send(get())
+    started.wait()
+    client.close()
+    eventually(lambda: ended and not server.service.tasks)
+
+
+def test_pipelined_requests_of_a_client_that_left_are_not_started(serve: Serve) -> None:
+    started = []
+    release = threading.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        started.append(scope["path"])
+        while not release.is_set():
+            await asyncio.sleep(0.001)
+        await answer()(scope, receive, send)
+
+    server = serve(app)
+    client = server.connect().send(get("/1") + get("/2"))
+    eventually(lambda: started)
+    client.abort()
+    eventually(lambda: not server.service.connections)
+    release.set()
+    eventually(lambda: not server.service.tasks)
+    assert started == ["/1"]
+
+
+# Flow control
+
+
+def test_H21_an_app_waits_for_a_client_that_does_not_read(serve: Serve) -> None:
+    sent = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(START)
+        for _ in range(400):
+            await send(body(b"x" * 100_000, more=True))
+            sent.append(1)
+        await send(body())
+
+    server = serve(app)
+    client = server.connect().send(get())
+    eventually(lambda: server.call(lambda: any(not c.writable for c in server.service.connections)))
+    assert len(sent) < 400
+    assert len(client.read_reply().body) == 40_000_000
+
+
+def test_a_client_waits_for_an_app_that_does_not_read(serve: Serve) -> None:
+    release = threading.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        while not release.is_set():
+            await asyncio.sleep(0.001)
+        await answer(b"%d" % len(await read_body(receive)))(scope, receive, send)
+
+    server = serve(app)
+    client = server.connect()
+    sender = threading.Thread(target=client.send, args=[post(b"x" * 40_000_000)])
+    sender.start()
+    eventually(lambda: server.call(lambda: any(not c._reading for c in server.service.connections)))
+    assert sender.is_alive()
+    release.set()
+    sender.join()
+    assert client.read_reply().body == b"40000000"
+
+
+# Extensions on the wire
+
+
+def test_E4_pathsend_streams_a_file_and_the_connection_goes_on(serve: Serve, tmp_path: Path) -> None:
+    content = bytes(range(256)) * 4000
+    (tmp_path / "big").write_bytes(content)
+    app = sends(START, {"type": "http.response.pathsend", "path": str(tmp_path / "big")})
+    client = serve(app).connect()
+    for _ in range(2):
+        assert client.ask(get()).body == content
+    assert client.ask(get(method="HEAD")).header(b"content-length") == b"1024000"
+
+
+def test_E4_a_client_that_leaves_during_a_file_ends_it(serve: Serve, tmp_path: Path) -> None:
+    with (tmp_path / "big").open("wb") as file:
+        file.truncate(200_000_000)
+    server = serve(sends(START, {"type": "http.response.pathsend", "path": str(tmp_path / "big")}))
+    client = server.connect().send(get())
+    client.read_exactly(100_000)
+    client.abort()
+    eventually(lambda: not server.service.connections and not server.service.tasks)
+
+
+def test_E6_E7_hints_and_trailers_reach_the_client(serve: Serve) -> None:
+    app = sends(
+        {"type": "http.response.early_hint", "links": [b"</a>"]},
+        {**START, "trailers": True},
+        body(b"hi"),
+        {"type": "http.response.trailers", "headers": [(b"sum", b"1")]},
+    )
+    client = serve(app).connect().send(get("/", "TE: trailers") + get())
+    assert client.read_reply().head == b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n"
+    assert client.read_until(b"\r\n\r\n").endswith(b"transfer-encoding: chunked\r\n\r\n")
+    assert client.read_until(b"\r\n\r\n") == b"2\r\nhi\r\n0\r\nsum: 1\r\n\r\n"
+    assert client.read_reply().status == 103
+    assert client.read_reply().body == b"hi"
+
+
+# Small things
+
+
+async def test_an_app_that_never_waits_runs_at_once_where_python_can() -> None:
+    ran = []
+
+    async def coroutine() -> None:
+        ran.append(asyncio.current_task())
+
+    task = start_task(coroutine(), asyncio.get_running_loop())
+    assert bool(ran) == (sys.version_info >= (3, 12))
+    await task
+    assert ran == [task]
+
+
+def test_a_repr_tells_what_is_going_on(serve: Serve) -> None:
+    server = serve(answer())
+    client = server.connect()
+    client.ask(get())
+    shown = server.call(lambda: [repr(connection) for connection in server.service.connections])
+    host, port = client.sock.getsockname()
+    assert shown == [f"<Connection {(host, port)} another request>"]

@@ -1,0 +1,48 @@
+"""What README.md shows is run, and must print what it shows."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .vocabulary import Running, serving
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+SHOWN = re.search(r"```console\n(\$ curl.*?)```", README, re.DOTALL)
+COMMANDS = re.findall(r"^\$ (.+)\n((?:[^$].*\n)*)", SHOWN[1] if SHOWN else "", re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def demo() -> Iterator[Running]:
+    with serving("examples.hello.main:app") as server:
+        yield server
+
+
+@pytest.mark.parametrize("command, output", COMMANDS, ids=[command for command, _ in COMMANDS])
+def test_each_command_prints_what_is_shown(demo: Running, command: str, output: str) -> None:
+    command = command.replace("127.0.0.1:8000", f"127.0.0.1:{demo.port}")
+    ran = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=20, check=True)
+    assert ran.stdout.rstrip() == output.rstrip()
+
+
+def test_there_are_commands_to_run() -> None:
+    assert len(COMMANDS) >= 3
+
+
+@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
+def test_the_python_runs(code: str) -> None:
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20)
+    assert (ran.returncode, ran.stdout.splitlines()[0]) == (0, "Hello"), ran.stderr
+
+
+def test_the_files_it_names_exist() -> None:
+    root = Path(__file__).parent.parent
+    for name in re.findall(r"\]\(([^)]+)\)", README):
+        assert (root / name).exists(), name
+    order = re.search(r"In this order: (.*?)\.\n", README, re.DOTALL)
+    assert order
+    for name in re.findall(r"`(\w+)`", order[1]):
+        assert (root / "miniasgi" / f"{name}.py").exists(), name
