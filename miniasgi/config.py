@@ -99,36 +99,27 @@ class Config:
     proxy_headers: bool = option(True, "Believe X-Forwarded-For and -Proto of trusted peers.")
     forwarded_allow_ips: str | None = option(
         None,
-        "Trusted peers: addresses, networks or *, comma-separated. "
-        "Default: $FORWARDED_ALLOW_IPS, else 127.0.0.1,::1.",
+        "Trusted peers: addresses, networks or *, comma-separated. Default: $FORWARDED_ALLOW_IPS, else 127.0.0.1,::1.",
     )
     server_header: bool = option(True, "Send a Server header.")
     date_header: bool = option(True, "Send a Date header.")
     headers: Sequence[tuple[str, str]] = option(
         (), "Name:Value of a header for every response; may be repeated.", flag="--header"
     )
-    log_config: logs.LogConfig = option(
-        _OWN_LOG_CONFIG, "Logging configuration file: .json, .yaml, else INI."
-    )
+    log_config: logs.LogConfig = option(_OWN_LOG_CONFIG, "Logging configuration file: .json, .yaml, else INI.")
     log_level: LogLevel | int | None = option(None, "Least level to log; default: info.")
     log_format: logs.LogFormat = option("text", "Lines of text, or of JSON.")
     access_log: bool = option(True, "Log a line for each request, when it is answered.")
     use_colors: bool | None = option(None, "Colours in logs; default: on a terminal.")
-    limit_concurrency: int | None = option(
-        None, "Requests that may be in the app at one time; more get a 503."
-    )
+    limit_concurrency: int | None = option(None, "Requests that may be in the app at one time; more get a 503.")
     limit_max_requests: int | None = option(None, "Stop after this many requests.")
     limit_max_requests_jitter: int = option(0, "Up to this many more, at random.")
     limit_request_line: int = option(8192, "Bytes of a request line; more get a 414.")
     limit_request_head: int = option(65536, "Bytes of a request head; more get a 431.")
     limit_request_fields: int = option(100, "Header fields of a request; more get a 431.")
-    limit_request_body: int | None = option(
-        None, "Bytes of a request's content; more get a 413. Default: no limit."
-    )
+    limit_request_body: int | None = option(None, "Bytes of a request's content; more get a 413. Default: no limit.")
     timeout_request_head: float = option(10.0, "For a request head to arrive, else 408; 0: no limit.")
-    timeout_request_body: float = option(
-        60.0, "Without content while the app waits for some, else 408; 0: no limit."
-    )
+    timeout_request_body: float = option(60.0, "Without content while the app waits for some, else 408; 0: no limit.")
     timeout_keep_alive: float = option(5.0, "For the next request on an idle connection.")
     timeout_graceful_shutdown: float = option(
         30.0, "For requests to end when the server stops; their apps hear of it 5 s before."
@@ -226,9 +217,7 @@ class Config:
         elif not _installed(name):
             raise ConfigError(f"--http {name}: {name} is not installed; pip install {name}")
         module, _, attribute = _PARSERS[name].partition(":")
-        parser: type[Parser] = getattr(
-            importlib.import_module(f".{module}", __package__), attribute
-        )
+        parser: type[Parser] = getattr(importlib.import_module(f".{module}", __package__), attribute)
         return parser
 
     def loop_factory(self) -> Callable[[], asyncio.AbstractEventLoop]:

@@ -362,8 +362,6 @@ class Connection(asyncio.Protocol):
 
     def finished(self, cycle: Cycle) -> None:
         """The response is out: on to the next request, or the end of the connection."""
-        if cycle is not self._cycle:
-            return
         service, task = self.service, self._task
         self._cycle = self._task = None
         if service.access_log is not None:
@@ -420,10 +418,10 @@ class Connection(asyncio.Protocol):
 
     def _reset(self) -> None:
         """Ends the connection with an error: a graceful end would be the end of the content (RFC 9112 6.3)."""
-        sock = self.transport.get_extra_info("socket")
-        if not self.transport.is_closing() and sock is not None:
+        if not self.transport.is_closing():
+            sock = self.transport.get_extra_info("socket")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.abort()
+            self.abort()
 
     def _close(self, linger: bool = False) -> None:
         """Ends the connection once all is sent.

@@ -9,8 +9,7 @@ import asyncio
 import enum
 import logging
 import os
-from collections import deque
-from typing import Any, BinaryIO, Protocol
+from typing import BinaryIO, Protocol
 
 from .events import Request
 from .response import Framing, Response
@@ -72,7 +71,7 @@ class Cycle:
         self.sent = 0
         self.client_left = False
         self.hungry = False  # the app waits for content
-        self._body: deque[bytes] = deque()
+        self._body: list[bytes] = []
         self._body_ended = False
         self._body_taken = False  # the app has seen `more_body: False`
         self._changed: asyncio.Event | None = None  # made only when `receive` has to wait
@@ -140,7 +139,7 @@ class Cycle:
         return {"type": "http.disconnect"}
 
     def _take_body(self) -> Message:
-        body = self._body.popleft() if len(self._body) == 1 else b"".join(self._body)
+        body = b"".join(self._body)  # the very object, where there is only one
         self._body.clear()
         self._body_taken = self._body_ended
         if body:
@@ -160,7 +159,7 @@ class Cycle:
                 self._send_start(message)
             case Phase.START | Phase.BODY, "http.response.early_hint":
                 # Legal after the start, too: while the head is held, 103 still comes first (E6).
-                self.wire.write(self.response.early_hint(_require(message, "links")))
+                self.wire.write(self.response.early_hint(message["links"]))
             case Phase.BODY, "http.response.pathsend":
                 await self._send_path(message)
             case Phase.TRAILERS, "http.response.trailers":
@@ -169,14 +168,13 @@ class Cycle:
                 pass  # ignored after the final one (H22)
             case Phase.FAILED, _:
                 pass  # somebody else has answered already, or nobody listens
-            case phase, kind:
-                raise RuntimeError(f"unexpected message {kind!r}: {phase.value}")
+            case _:
+                raise RuntimeError(f"unexpected message {message.get('type')!r}: {self.phase.value}")
         if not self.wire.writable:
             await self.wire.drain()
 
     def _send_start(self, message: Message) -> None:
-        headers = message.get("headers", ())
-        self.response.start(_require(message, "status"), headers, message.get("trailers", False))
+        self.response.start(message["status"], message.get("headers", ()), message.get("trailers", False))
         self.phase = Phase.BODY
 
     def _send_body(self, message: Message) -> None:
@@ -194,7 +192,7 @@ class Cycle:
 
     async def _send_path(self, message: Message) -> None:
         """A file as the whole content, from the kernel's cache to the socket if it can (E4)."""
-        with open(_require(message, "path"), "rb") as file:
+        with open(message["path"], "rb") as file:
             head, count = self.response.file(os.fstat(file.fileno()).st_size)
             self.wire.write(head)
             if count:
@@ -219,12 +217,11 @@ class Cycle:
     def _fail(self, error: BaseException | None) -> None:
         """The app raised, or returned too early (`error` is None)."""
         self._log_failure(error)
-        if self.phase is Phase.DONE:
+        if self.phase in (Phase.DONE, Phase.FAILED):
             return
-        if self.phase is not Phase.FAILED:
-            if not self.client_left or isinstance(error, Exception):
-                self.wire.write(self.response.failure())
-            self.phase = Phase.FAILED
+        if not self.client_left or isinstance(error, Exception):
+            self.wire.write(self.response.failure())
+        self.phase = Phase.FAILED
         self.wire.finished(self)
 
     def _log_failure(self, error: BaseException | None) -> None:
@@ -241,11 +238,3 @@ class Cycle:
                 type(error).__name__,
                 exc_info=(type(error), error, frames),
             )
-
-
-def _require(message: Message, key: str) -> Any:
-    """A key without a default (A6)."""
-    try:
-        return message[key]
-    except KeyError:
-        raise ValueError(f"message {message['type']!r} needs {key!r}") from None

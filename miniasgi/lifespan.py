@@ -111,9 +111,7 @@ class Lifespan:
         if self._failure is not None or (self.stage is Stage.STARTING and self.mode == "auto"):
             return  # the app has told already; or it knows no lifespan (L3)
         frames = error.__traceback__ and error.__traceback__.tb_next  # the app's, not ours
-        logger.error(
-            "The app's lifespan ended with an exception", exc_info=(type(error), error, frames)
-        )
+        logger.error("The app's lifespan ended with an exception", exc_info=(type(error), error, frames))
 
     async def receive(self) -> Message:
         """`lifespan.startup` once, `lifespan.shutdown` once, each when it is time."""

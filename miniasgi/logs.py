@@ -38,9 +38,7 @@ LEVELS = {
 _FLUSH_EVERY = 0.1  # seconds
 _LEVEL_COLOURS = {"INFO": "green", "WARNING": "yellow", "ERROR": "red", "CRITICAL": "bright_red"}
 _CLIENT_LEFT = 499  # nginx's number for a client that left before it was answered
-_PHRASES = {status.value: status.phrase for status in http.HTTPStatus} | {
-    _CLIENT_LEFT: "Client Left"
-}
+_PHRASES = {status.value: status.phrase for status in http.HTTPStatus} | {_CLIENT_LEFT: "Client Left"}
 
 access_logger = logging.getLogger("miniasgi.access")
 error_logger = logging.getLogger("miniasgi.error")
@@ -98,8 +96,7 @@ def default_config(log_format: LogFormat = "text", use_colors: bool | None = Non
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {
-            name: {"()": formatter, "stream": stream, "use_colors": use_colors}
-            for stream, name in formats.items()
+            name: {"()": formatter, "stream": stream, "use_colors": use_colors} for stream, name in formats.items()
         },
         "handlers": {
             name: {
@@ -179,9 +176,7 @@ class RecordAccessLog:
 
     def record(self, client: Address | None, cycle: Cycle, seconds: float) -> None:
         fields = access_fields(client, cycle, seconds)
-        access_logger.info(
-            '%s - "%s %s HTTP/%s" %d %s %.1fms %dB', *fields.values(), extra={"fields": fields}
-        )
+        access_logger.info('%s - "%s %s HTTP/%s" %d %s %.1fms %dB', *fields.values(), extra={"fields": fields})
 
     def flush(self) -> None:
         """Nothing waits here."""

@@ -280,7 +280,9 @@ def test_100_continue_is_sent_only_when_the_app_reads(serve: Serve, reads: bool)
 
 
 def test_no_100_continue_for_content_that_came_already(serve: Serve) -> None:
-    client = serve(echo).connect().send(post(b"ab", "Expect: 100-continue")[:-1])
+    server = serve(echo)
+    client = server.connect().send(post(b"ab", "Expect: 100-continue")[:-1])
+    eventually(lambda: server.call(lambda: any(c._content for c in server.service.connections)))
     assert client.send(b"b").read_reply().body == b"ab"
 
 
@@ -542,6 +544,20 @@ def test_H25_the_app_hears_that_its_client_left(serve: Serve, how: str) -> None:
     eventually(lambda: not server.service.connections and not server.service.tasks)
 
 
+def test_H25_a_stream_to_a_client_that_left_ends_quietly(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(START)
+        while (await receive())["type"] == "http.request":
+            await send(body(b"x", more=True))
+
+    server = serve(app)
+    client = server.connect().send(get(version="1.0"))
+    client.read_until(b"\r\n\r\nx")
+    client.abort()
+    eventually(lambda: server.service.finished == 1)
+    assert not caplog.records
+
+
 @pytest.mark.parametrize("more", [post(b"abc"), post(b"abc")[:-1], get() + get()], ids=["unread", "cut", "pipelined"])
 def test_H25_it_hears_it_with_content_unread_and_requests_waiting(serve: Serve, more: bytes) -> None:
     heard: list[Message] = []
@@ -695,6 +711,23 @@ def test_E4_a_client_that_leaves_during_a_file_ends_it(serve: Serve, tmp_path: P
     eventually(lambda: not server.service.connections and not server.service.tasks)
 
 
+def test_E4_a_file_that_ends_too_early_cuts_the_connection(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x" * 400)
+    errors = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        (connection,) = server.service.connections
+        with (tmp_path / "file").open("rb") as file:
+            try:
+                await connection.send_file(file, 1000)
+            except OSError as error:
+                errors.append(str(error))
+
+    server = serve(app)
+    assert server.connect().send(get()).read_all() == b"x" * 400
+    assert errors == ["only 400 of 1000 bytes of a file could be sent"]
+
+
 def test_E6_E7_hints_and_trailers_reach_the_client(serve: Serve) -> None:
     app = sends(
         {"type": "http.response.early_hint", "links": [b"</a>"]},
@@ -708,6 +741,42 @@ def test_E6_E7_hints_and_trailers_reach_the_client(serve: Serve) -> None:
     assert client.read_until(b"\r\n\r\n") == b"2\r\nhi\r\n0\r\nsum: 1\r\n\r\n"
     assert client.read_reply().status == 103
     assert client.read_reply().body == b"hi"
+
+
+# The server's side
+
+
+def test_a_head_that_has_begun_is_waited_for_when_the_server_stops(serve: Serve) -> None:
+    server = serve(answer())
+    client = server.connect().send(get()[:-2])
+    idle = server.connect()
+    assert idle.ask(get()).status == 200
+    eventually(lambda: server.call(lambda: any(c._heard for c in server.service.connections)))
+    server.server.should_exit = True
+    idle.assert_closed()
+    assert client.send(b"\r\n").read_reply().header(b"connection") == b"close"
+    client.assert_closed()
+    server.join()
+
+
+def test_every_answered_request_is_counted_and_logged_when_it_ends(serve: Serve) -> None:
+    logged, counted = [], []
+
+    class Log:
+        def record(self, client: Any, cycle: Any, seconds: float) -> None:
+            logged.append((client, cycle.request.method, cycle.response.status, cycle.sent, seconds > 0))
+
+        def flush(self) -> None: ...
+
+    server = serve(answer(b"hello"))
+    server.service.access_log, server.service.on_finished = Log(), counted.append
+    client = server.connect()
+    client.ask(get())
+    client.ask(get(method="HEAD"))
+    name = client.sock.getsockname()
+    eventually(lambda: len(counted) == 2)
+    assert logged == [(name, "GET", 200, 5, True), (name, "HEAD", 200, 0, True)]
+    assert counted == [1, 2]
 
 
 # Small things
