@@ -19,7 +19,7 @@ from . import logs, proxy
 from .connection import Parser, Service, Timeouts
 from .importer import ConfigError, Interface, discover, load_app
 from .lifespan import Mode
-from .response import DefaultHeaders, HeaderNames
+from .response import DefaultHeaders, HeaderLines
 from .rules import Limits
 from .types import App
 
@@ -36,7 +36,6 @@ _WORDS: dict[Any, str] = {
     str: "text",
     Sequence: "a list of Name:Value headers",
 }
-_FRAMING = ("connection", "content-length", "transfer-encoding")
 
 
 def option(default: Any, text: str, flag: str | None = None) -> Any:
@@ -265,11 +264,10 @@ class Config:
 
 def _encoded(name: str, value: str) -> tuple[bytes, bytes]:
     """A header as bytes; ValueError if it would break a response (RFC 9110 5.1, 5.5)."""
-    field = HeaderNames()[name.encode("latin-1")], value.encode("latin-1")
-    if name.lower() in _FRAMING:
+    field = name.encode("latin-1"), value.encode("latin-1")
+    line = HeaderLines()[field]  # checks it; empty for what is settled for each response
+    if not line and name.lower() not in ("date", "server"):
         raise ValueError("the server has to settle that itself")
-    if any((byte < 32 and byte != 9) or byte == 127 for byte in field[1]):
-        raise ValueError("control character in the value")
     return field
 
 

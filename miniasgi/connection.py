@@ -22,7 +22,7 @@ from urllib.parse import unquote
 
 from .cycle import Cycle, Phase
 from .events import BadRequest, Body, Event, Request
-from .response import DefaultHeaders, Framing, HeaderNames, Response, refusal
+from .response import DefaultHeaders, Framing, HeaderLines, Response, refusal
 from .rules import Limits, Terms, judge, over_body
 from .types import Address, App, Scope
 
@@ -71,7 +71,7 @@ class Service:
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
     defaults: DefaultHeaders = field(default_factory=DefaultHeaders)
-    names: HeaderNames = field(default_factory=HeaderNames)
+    known: HeaderLines = field(default_factory=HeaderLines)
     access_log: AccessLog | None = None
     root_path: str = ""
     state: dict[str, Any] = field(default_factory=dict)
@@ -246,7 +246,7 @@ class Connection(asyncio.Protocol):
     def _on_request(self, request: Request) -> None:
         service = self.service
         terms = judge(request, service.limits)
-        response = self.response_class(request.method, request.http_version, terms, service.defaults, service.names)
+        response = self.response_class(request.method, request.http_version, terms, service.defaults, service.known)
         if service.closing:
             response.keep_alive = False
         self._cycle = self.cycle_class(request, terms, self.build_scope(request, terms), response, self)

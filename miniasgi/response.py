@@ -11,6 +11,7 @@ import http
 import re
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from email.utils import formatdate
 
 from .rules import Terms
@@ -18,30 +19,32 @@ from .types import Headers
 
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # field-name, RFC 9110 5.6.2
 _CONTROLS = bytes([*range(9), *range(10, 32), 127])  # all but HTAB, RFC 9110 5.5
-_STATUS_LINES = {
-    status.value: b"HTTP/1.1 %d %s\r\n" % (status.value, status.phrase.encode())
-    for status in http.HTTPStatus
-}
-# Fields whose meaning is ours to settle, or that replace a default of ours.
-_OURS = frozenset((b"content-length", b"transfer-encoding", b"connection", b"date", b"server"))
-_MOST_NAMES = 1024
+_STATUS_LINES = {s.value: b"HTTP/1.1 %d %s\r\n" % (s, s.phrase.encode()) for s in http.HTTPStatus}
+_FRAMING = frozenset((b"content-length", b"transfer-encoding", b"connection"))
+_DEFAULTS = frozenset((b"date", b"server"))  # that an app's own replace
+_MOST_LINES, _LONGEST_LINE = 1024, 128
 
 
-class HeaderNames(dict[bytes, bytes]):
-    """Field names seen before, each with its checked, lower-case form: a name is judged once.
+class HeaderLines(dict[tuple[bytes, bytes], bytes]):
+    """Fields seen before as the lines to send, checked and with lower-case names: a field is judged once.
 
-    Bounded, so that an app that invents names cannot fill the memory.
+    Bounded, so that an app that invents fields cannot fill the memory.
     """
 
-    def __missing__(self, name: bytes) -> bytes:
-        if not isinstance(name, bytes):
-            raise TypeError(f"header name {name!r} must be bytes, not {type(name).__name__}")
+    def __missing__(self, field: tuple[bytes, bytes]) -> bytes:
+        name, value = field
+        if name == b"content-length":
+            return b""  # seldom twice the same; `Response.start` reads it itself
+        if not (isinstance(name, bytes) and isinstance(value, bytes)):
+            raise TypeError(f"header {name!r}: {value!r} must be bytes and bytes")
         if not _TOKEN.fullmatch(name):
             raise ValueError(f"invalid header name {name!r} (RFC 9110 5.1)")
-        lower = name.lower()
-        if len(self) < _MOST_NAMES:
-            self[name] = lower
-        return lower
+        if value.translate(None, _CONTROLS) != value:  # or responses would split, RFC 9110 5.5
+            raise ValueError(f"control character in header {name!r}: {value!r}")
+        line = b"%s: %s\r\n" % (name.lower(), value)
+        if len(self) < _MOST_LINES and len(line) <= _LONGEST_LINE:
+            self[field] = line
+        return line
 
 
 class DefaultHeaders:
@@ -83,6 +86,7 @@ class Framing(enum.Enum):
     CLOSE = "the end of the connection"
 
 
+@dataclass(slots=True, eq=False)
 class Response:
     """One response, fed with what the app says, giving the bytes to send.
 
@@ -91,82 +95,55 @@ class Response:
     RuntimeError), and nothing of that call is on the wire.
     """
 
-    __slots__ = (
-        "_defaults",
-        "_http_version",
-        "_length",
-        "_lines",
-        "_method",
-        "_names",
-        "_own",
-        "framing",
-        "keep_alive",
-        "status",
-        "trailers_wanted",
-    )
+    method: str
+    http_version: str
+    terms: Terms
+    defaults: DefaultHeaders
+    known: HeaderLines
+    status: int = 0
+    framing: Framing = Framing.HELD
+    keep_alive: bool = field(init=False)
+    trailers_wanted: bool = field(init=False)
+    _lines: list[bytes] = field(init=False)
+    _own: list[bytes] = field(init=False)  # names of fields that replace a default
+    _length: int | None = None  # bytes of content still to come, where it is known
 
-    def __init__(
-        self,
-        method: str,
-        http_version: str,
-        terms: Terms,
-        defaults: DefaultHeaders,
-        names: HeaderNames,
-    ) -> None:
-        self._method = method
-        self._http_version = http_version
-        self._defaults = defaults
-        self._names = names
+    def __post_init__(self) -> None:
         # Who waits for a 100 and gets an answer instead may or may not send the content
         # (RFC 9110 10.1.1): only closing is safe, until we have asked for it.
-        self.keep_alive = terms.keep_alive and not terms.expects_continue
-        self.trailers_wanted = terms.accepts_trailers
-        self.framing = Framing.HELD
-        self.status = 0
-        self._lines: list[bytes] = []
-        self._own: list[bytes] = []
-        self._length: int | None = None  # bytes of content still to come, where it is known
+        self.keep_alive = self.terms.keep_alive and not self.terms.expects_continue
+        self.trailers_wanted = self.terms.accepts_trailers
 
     def __repr__(self) -> str:
         return f"<Response {self.status or '-'} {self.framing.name}>"
 
-    def start(self, status: int, headers: Iterable[Iterable[bytes]], trailers: bool) -> None:
+    def start(self, status: int, headers: Iterable[tuple[bytes, bytes]], trailers: bool) -> None:
         """Checks and keeps the head; sends nothing yet."""
         if not isinstance(status, int):
             raise TypeError(f"status {status!r} must be an int")
         if not 200 <= status <= 999:
             raise ValueError(f"status {status} is not a final status code (RFC 9110 15)")
-        length, keep_alive, names = None, self.keep_alive, self._names
-        lines: list[bytes] = []
-        own: list[bytes] = []
-        values: list[bytes] = []
+        lines, own, length, keep_alive, known = [], [], None, self.keep_alive, self.known
         for name, value in headers:
-            lower = names[name]
-            values.append(value)
-            if lower in _OURS:
-                if lower == b"content-length":
-                    length = _parse_length(value, length)
-                    continue
-                if lower == b"connection":
-                    keep_alive = keep_alive and b"close" not in value.lower()
-                    continue
-                if lower == b"transfer-encoding":  # ours to choose, ASGI HTTP 2.5 (H18)
-                    continue
-                own.append(lower)
-            lines.append(b"%s: %s\r\n" % (lower, value))
-        _check_values(values)
-        self.status = status
-        self.keep_alive = keep_alive
+            line = known[name, value]
+            lower = name.lower()
+            if lower == b"content-length":
+                length = _parse_length(value, length)
+            elif lower == b"connection":
+                keep_alive = keep_alive and b"close" not in value.lower()
+            elif lower != b"transfer-encoding":  # which is ours to choose, ASGI HTTP 2.5 (H18)
+                lines.append(line)
+                if lower in _DEFAULTS:
+                    own.append(lower)
+        self.status, self.keep_alive = status, keep_alive
         self.trailers_wanted = self.trailers_wanted and bool(trailers)
         self._lines, self._own, self._length = lines, own, length
 
     def early_hint(self, links: Iterable[bytes]) -> bytes:
         """An interim response that names what the client may fetch already (RFC 8297)."""
-        values = list(links)
-        _check_values(values)
-        if self._http_version != "1.1" or self.framing is not Framing.HELD:
+        lines = b"".join([self.known[b"link", link] for link in links])
+        if self.http_version != "1.1" or self.framing is not Framing.HELD:
             return b""  # HTTP/1.0 knows no interim responses (RFC 9110 15.2); or it is too late
-        lines = b"".join(b"link: %s\r\n" % value for value in values)
         return _STATUS_LINES[103] + lines + b"\r\n"
 
     def content(self, data: bytes, more: bool) -> bytes:
@@ -198,11 +175,9 @@ class Response:
         self.framing = framing
         return head, 0 if framing is Framing.NONE else count
 
-    def trailers(self, headers: Iterable[Iterable[bytes]], more: bool) -> bytes:
-        """Trailer fields after the last chunk (RFC 9112 7.1.2)."""
-        fields = [(self._names[name], value) for name, value in headers]
-        _check_values([value for _, value in fields])
-        lines = b"".join(b"%s: %s\r\n" % field for field in fields)
+    def trailers(self, headers: Iterable[tuple[bytes, bytes]], more: bool) -> bytes:
+        """Trailer fields after the last chunk (RFC 9112 7.1.2); none that frame or route (RFC 9110 6.5.1)."""
+        lines = b"".join([self.known[name, value] for name, value in headers if name.lower() not in _FRAMING])
         return lines if more else lines + b"\r\n"
 
     def failure(self) -> bytes:
@@ -211,7 +186,7 @@ class Response:
         if self.framing is not Framing.HELD:
             return b""
         self.status, self.framing = 500, Framing.LENGTH
-        return refusal(500, self._defaults, self._method != "HEAD")
+        return refusal(500, self.defaults, self.method != "HEAD")
 
     def _choose(self, size: int, more: bool) -> tuple[Framing, int | None]:
         """The framing and the content-length to announce; `size` is that of the first content."""
@@ -222,18 +197,18 @@ class Response:
             return Framing.NONE, length
         if length is None and not more and not self.trailers_wanted:
             length = size
-        if self._method == "HEAD":  # what the same GET would announce, RFC 9110 9.3.2
+        if self.method == "HEAD":  # what the same GET would announce, RFC 9110 9.3.2
             return Framing.NONE, length
         if length is not None and not self.trailers_wanted:
             return Framing.LENGTH, length
-        return Framing.CHUNKED if self._http_version == "1.1" else Framing.CLOSE, None
+        return Framing.CHUNKED if self.http_version == "1.1" else Framing.CLOSE, None
 
     def _head(self, framing: Framing, length: int | None) -> bytes:
         """Status line and header lines, up to the empty line that ends them."""
         self.keep_alive = self.keep_alive and framing is not Framing.CLOSE
         # A response without content has no end for trailers to follow (RFC 9112 6.3, 7.1.2).
         self.trailers_wanted = self.trailers_wanted and framing is Framing.CHUNKED
-        own, defaults = self._own, self._defaults
+        own, defaults = self._own, self.defaults
         parts = [
             _STATUS_LINES.get(self.status) or b"HTTP/1.1 %d \r\n" % self.status,
             defaults.lines_without(own) if own else defaults.lines(),
@@ -245,7 +220,7 @@ class Response:
             parts.append(b"transfer-encoding: chunked\r\n")
         if not self.keep_alive:
             parts.append(b"connection: close\r\n")
-        elif self._http_version == "1.0":
+        elif self.http_version == "1.0":
             parts.append(b"connection: keep-alive\r\n")
         parts.append(b"\r\n")
         return b"".join(parts)
@@ -257,12 +232,8 @@ def refusal(status: int, defaults: DefaultHeaders, content: bool = True) -> byte
     The text tells the client no more than the status does: details are for our log.
     """
     text = b"%d %s\n" % (status, http.HTTPStatus(status).phrase.encode())
-    return b"%s%scontent-type: text/plain\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s" % (
-        _STATUS_LINES[status],
-        defaults.lines(),
-        len(text),
-        text if content else b"",
-    )
+    head = b"content-type: text/plain\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(text)
+    return _STATUS_LINES[status] + defaults.lines() + head + (text if content else b"")
 
 
 def _chunk(data: bytes, more: bool, trailers: bool) -> bytes:
@@ -289,17 +260,3 @@ def _parse_length(value: bytes, earlier: int | None) -> int:
     if not value.isdigit() or earlier not in (None, int(value)):
         raise ValueError(f"invalid content-length {value!r} (RFC 9110 8.6)")
     return int(value)
-
-
-def _check_values(values: list[bytes]) -> None:
-    """No CR, LF, NUL or other control may leave in a field value: responses would split.
-
-    One search over all values, not one per value (RFC 9110 5.5).
-    """
-    for value in values:
-        if not isinstance(value, bytes):
-            raise TypeError(f"header value {value!r} must be bytes")
-    joined = b"".join(values)
-    if len(joined.translate(None, _CONTROLS)) != len(joined):
-        bad = next(value for value in values if value.translate(None, _CONTROLS) != value)
-        raise ValueError(f"control character in header value {bad!r} (RFC 9110 5.5)")

@@ -6,6 +6,7 @@ fields that steer a connection. Knows no socket, no ASGI, and no parser: it sees
 
 import re
 from dataclasses import dataclass
+from itertools import chain
 
 from .events import BadRequest, Request
 from .types import Headers
@@ -13,8 +14,8 @@ from .types import Headers
 _STEERING = frozenset(
     (b"host", b"connection", b"content-length", b"transfer-encoding", b"expect", b"te")
 )
-# uri-host [ ":" port ], RFC 9110 7.2: what a host can never hold is enough to refuse.
-_HOST = re.compile(rb"[^\s/?#@\\<>^`{|}\"]*")
+# What a uri-host [ ":" port ] can never hold is enough to refuse one (RFC 9110 7.2).
+_NOT_IN_HOST = b" \t\r\n\v\f/?#@\\<>^`{|}\""
 _LINE_EXTRA = len(b"  HTTP/1.1\r\n")
 _FIELD_EXTRA = len(b": \r\n")
 _LENGTH = re.compile(rb"\d{1,18}")  # what fits 64 bits: an overflow is a smuggling trick, too
@@ -40,8 +41,7 @@ class Limits:
 class Terms:
     """What a judged head says about the exchange.
 
-    `raw_path` and `query_string` are the target's bytes as received (ASGI `raw_path`);
-    `content_length` is None when there is no such field.
+    `raw_path` and `query_string` are the target's bytes as received (ASGI `raw_path`).
     """
 
     raw_path: bytes
@@ -49,7 +49,6 @@ class Terms:
     keep_alive: bool
     expects_continue: bool
     accepts_trailers: bool
-    content_length: int | None
 
 
 def judge(request: Request, limits: Limits) -> Terms:
@@ -70,11 +69,12 @@ def judge(request: Request, limits: Limits) -> Terms:
     hosts = fields.get(b"host", ())
     if len(hosts) != 1 and (is_http_1_1 or hosts):
         raise BadRequest(400, f"{len(hosts)} Host fields (RFC 9112 3.2)")
-    if hosts and not _HOST.fullmatch(hosts[0]):
+    if hosts and hosts[0].translate(None, _NOT_IN_HOST) != hosts[0]:
         raise BadRequest(400, "invalid Host (RFC 9112 3.2)")
     raw_path, _, query_string = _origin_form(request).partition(b"?")
     if not fields or (len(fields) == 1 and hosts):  # the common request: a Host, no more
-        return Terms(raw_path, query_string, is_http_1_1, False, False, None)
+        return Terms(raw_path, query_string, is_http_1_1, False, False)
+    _judge_framing(fields, is_http_1_1, limits)
     options = _tokens(fields.get(b"connection", ()))
     return Terms(
         raw_path,
@@ -82,7 +82,6 @@ def judge(request: Request, limits: Limits) -> Terms:
         b"close" not in options and (is_http_1_1 or b"keep-alive" in options),
         is_http_1_1 and b"100-continue" in _tokens(fields.get(b"expect", ())),
         is_http_1_1 and b"trailers" in _tokens(fields.get(b"te", ())),
-        _content_length(fields, is_http_1_1, limits),
     )
 
 
@@ -90,9 +89,8 @@ def _steering_fields(request: Request, limits: Limits) -> dict[bytes, list[bytes
     """Holds the head against the limits, and gathers the few fields that steer us."""
     fields: dict[bytes, list[bytes]] = {}
     line = len(request.method) + len(request.target) + _LINE_EXTRA
-    size = line + _FIELD_EXTRA * len(request.headers)
+    size = line + _FIELD_EXTRA * len(request.headers) + sum(map(len, chain.from_iterable(request.headers)))
     for name, value in request.headers:
-        size += len(name) + len(value)
         if name in _STEERING:
             fields.setdefault(name, []).append(value)
     if line > limits.line or size > limits.head:
@@ -111,12 +109,12 @@ def _origin_form(request: Request) -> bytes:
         raise BadRequest(501, "CONNECT is for proxies (RFC 9110 9.3.6)")
     if target.startswith(b"/") or (target == b"*" and request.method == "OPTIONS"):
         return target
-    scheme, separator, rest = target.partition(b"://")
+    scheme, _, rest = target.partition(b"://")
     before, mark, query = rest.partition(b"?")  # the query may have slashes, too
     authority, _, path = before.partition(b"/")
-    if not separator or scheme.lower() not in (b"http", b"https"):
+    if scheme.lower() not in (b"http", b"https"):
         raise BadRequest(400, "invalid request target (RFC 9112 3.2)")
-    if not authority or not _HOST.fullmatch(authority):  # no userinfo either, RFC 9110 4.2.4
+    if not authority or authority.translate(None, _NOT_IN_HOST) != authority:  # no userinfo either, RFC 9110 4.2.4
         raise BadRequest(400, "invalid authority in the request target (RFC 9110 4.2)")
     _replace_host(request.headers, authority)
     return b"/" + path + mark + query
@@ -129,12 +127,10 @@ def _replace_host(headers: Headers, authority: bytes) -> None:
     headers[place : place + (b"host" in names)] = [(b"host", authority)]
 
 
-def _content_length(
-    fields: dict[bytes, list[bytes]], is_http_1_1: bool, limits: Limits
-) -> int | None:
-    """The framing rules that keep requests from being smuggled (RFC 9112 6.1 to 6.3)."""
-    lengths = fields.get(b"content-length", [])
-    codings = fields.get(b"transfer-encoding", [])
+def _judge_framing(fields: dict[bytes, list[bytes]], is_http_1_1: bool, limits: Limits) -> None:
+    """The rules that keep requests from being smuggled (RFC 9112 6.1 to 6.3)."""
+    lengths = fields.get(b"content-length")
+    codings = fields.get(b"transfer-encoding")
     if codings:
         if lengths:
             raise BadRequest(400, "Content-Length with Transfer-Encoding (RFC 9112 6.3)")
@@ -142,15 +138,11 @@ def _content_length(
             raise BadRequest(400, "Transfer-Encoding in HTTP/1.0 (RFC 9112 6.1)")
         if [coding.lower() for coding in codings] != [b"chunked"]:
             raise BadRequest(501, "a transfer coding other than chunked (RFC 9112 6.1)")
-        return None
-    if not lengths:
-        return None
-    if len(lengths) > 1 or not _LENGTH.fullmatch(lengths[0]):
-        raise BadRequest(400, "invalid Content-Length (RFC 9112 6.3)")
-    length = int(lengths[0])
-    if limits.body is not None and length > limits.body:
-        raise over_body(limits.body)
-    return length
+    elif lengths:
+        if len(lengths) > 1 or not _LENGTH.fullmatch(lengths[0]):
+            raise BadRequest(400, "invalid Content-Length (RFC 9112 6.3)")
+        if limits.body is not None and int(lengths[0]) > limits.body:
+            raise over_body(limits.body)
 
 
 def over_body(limit: int) -> BadRequest:

@@ -170,6 +170,8 @@ class Server:
         assert lifespan is not None
         service.closing = True
         self._stop_listening()
+        for _ in range(2):  # turns of the loop, until whom it just accepted is a connection
+            await asyncio.sleep(0)
         for connection in list(service.connections):
             connection.shutdown()
         await self._drain(service)

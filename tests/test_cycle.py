@@ -8,7 +8,7 @@ import pytest
 
 from miniasgi.cycle import Cycle, Phase
 from miniasgi.events import Request
-from miniasgi.response import DefaultHeaders, HeaderNames, Response
+from miniasgi.response import DefaultHeaders, HeaderLines, Response
 from miniasgi.rules import Limits, judge
 from miniasgi.types import App, Message, Receive, Scope, Send
 
@@ -52,7 +52,7 @@ def make(method: str = "GET", version: str = "1.1", *headers: tuple[bytes, bytes
     terms = judge(request, Limits())
     defaults = DefaultHeaders(server=False, date=False)
     wire = FakeWire()
-    response = Response(method, version, terms, defaults, HeaderNames())
+    response = Response(method, version, terms, defaults, HeaderLines())
     return Cycle(request, terms, {"type": "http"}, response, wire), wire
 
 

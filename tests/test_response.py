@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from miniasgi import response as module
-from miniasgi.response import DefaultHeaders, Framing, HeaderNames, Response, refusal
+from miniasgi.response import DefaultHeaders, Framing, HeaderLines, Response, refusal
 from miniasgi.rules import Terms
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -16,8 +16,8 @@ CLOSE = b"connection: close\r\n"
 
 
 def response(method="GET", version="1.1", keep_alive=True, waits=False, te=False, defaults=PLAIN):
-    terms = Terms(b"/", b"", keep_alive, waits, te, None)
-    return Response(method, version, terms, defaults, HeaderNames())
+    terms = Terms(b"/", b"", keep_alive, waits, te)
+    return Response(method, version, terms, defaults, HeaderLines())
 
 
 def started(*headers, status=200, trailers=False, **request):
@@ -256,7 +256,7 @@ def test_a_control_character_in_a_value_is_refused(name, value):
 
 
 def test_the_error_names_the_bad_value():
-    with pytest.raises(ValueError, match=r"header value b'c\\n'"):
+    with pytest.raises(ValueError, match=r"header b'a': b'c\\n'"):
         response().start(200, [(b"a", b"b"), (b"a", b"c\n")], False)
 
 
@@ -525,18 +525,20 @@ def test_a_date_or_server_of_the_app_replaces_ours():
     assert defaults.lines() == b"x: y\r\n" + SERVER + DATE
 
 
-def test_a_name_is_judged_once():
-    names = HeaderNames()
-    first = names[b"X-Name"]
-    assert first == b"x-name"
-    assert names[b"X-Name"] is first
+def test_a_field_is_judged_once():
+    known = HeaderLines()
+    first = known[b"X-Name", b"value"]
+    assert first == b"x-name: value\r\n"
+    assert known[b"X-Name", b"value"] is first
 
 
-def test_an_app_that_invents_names_does_not_fill_the_memory():
-    names = HeaderNames()
+def test_an_app_that_invents_fields_does_not_fill_the_memory():
+    known = HeaderLines()
+    assert known[b"long", b"x" * 1000] == b"long: " + b"x" * 1000 + b"\r\n"
+    assert len(known) == 0
     for number in range(5000):
-        assert names[b"X-%d" % number] == b"x-%d" % number
-    assert len(names) == 1024
+        assert known[b"X-%d" % number, b""] == b"x-%d: \r\n" % number
+    assert len(known) == 1024
     with pytest.raises(ValueError, match="invalid header name"):
-        names[b"a b"]
-    assert len(names) == 1024
+        known[b"a b", b""]
+    assert len(known) == 1024

@@ -5,6 +5,7 @@ Raw on purpose: what a test sends and sees is what is on the wire.
 
 import asyncio
 import contextlib
+import logging
 import re
 import socket
 import subprocess
@@ -308,6 +309,23 @@ class Gate:
         self._opened.set()
         for loop, event in self._waiting:
             loop.call_soon_threadsafe(event.set)
+
+
+@contextlib.contextmanager
+def logged() -> Iterator[list[str]]:
+    """What the server tells its user meanwhile, line by line, however `logging` is set up."""
+    lines: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("miniasgi.error")
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield lines
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 def eventually(condition: Callable[[], Any], patience: float = PATIENCE) -> Any:

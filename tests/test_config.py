@@ -1,0 +1,451 @@
+"""Every option: its default, its checks, and what follows from it. A mistake is one sentence."""
+
+import asyncio
+import dataclasses
+import importlib.util
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import miniasgi
+from miniasgi import Config, ConfigError, logs
+from miniasgi.parser_h11 import H11Parser
+from miniasgi.parser_httptools import HttptoolsParser
+from miniasgi.proxy import ProxyHeaders
+
+from .test_importer import APP, importing_from, write
+from .test_logs import logging_restored
+from .vocabulary import answer, get, serving
+
+app = answer()
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The current directory: empty, and to import from; afterwards all is as before."""
+    monkeypatch.chdir(tmp_path)
+    with importing_from(tmp_path), logging_restored():
+        yield tmp_path
+
+
+def mistake(**options: Any) -> str:
+    """What `Config` says about a mistake."""
+    with pytest.raises(ConfigError) as caught:
+        Config(app, **options)
+    return str(caught.value)
+
+
+def without(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if a package were not installed."""
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda wanted: None if wanted == name else find(wanted))
+
+
+# Values:
+
+
+def test_the_defaults_suit_a_server_that_faces_the_world() -> None:
+    config = Config(app)
+    assert (config.host, config.port) == ("127.0.0.1", 8000)
+    assert (config.limit_request_line, config.limit_request_head, config.limit_request_fields) == (8192, 65536, 100)
+    assert (config.limit_request_body, config.limit_concurrency, config.limit_max_requests) == (None, None, None)
+    assert (config.timeout_request_head, config.timeout_request_body) == (10, 60)
+    assert (config.timeout_keep_alive, config.timeout_graceful_shutdown) == (5, 30)
+    assert (config.server_header, config.date_header, config.proxy_headers, config.access_log) == (True,) * 4
+    assert (config.factory, config.cancel_on_disconnect, config.limit_max_requests_jitter) == (False, False, 0)
+
+
+@pytest.mark.parametrize("port", [-1, 65536, 99999])
+def test_a_port_is_in_range(port: int) -> None:
+    assert (Config(app, port=0).port, Config(app, port=65535).port) == (0, 65535)
+    assert mistake(port=port) == f"port {port} is out of range: 0 to 65535"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "backlog",
+        "limit_concurrency",
+        "limit_max_requests",
+        "limit_request_line",
+        "limit_request_head",
+        "limit_request_fields",
+        "limit_request_body",
+    ],
+)
+@pytest.mark.parametrize("value", [0, -1])
+def test_a_limit_is_at_least_1(name: str, value: int) -> None:
+    assert mistake(**{name: value}) == f"{name} must be at least 1, not {value}"
+    assert getattr(Config(app, **{name: 1}), name) == 1
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "timeout_request_head",
+        "timeout_request_body",
+        "timeout_keep_alive",
+        "timeout_graceful_shutdown",
+        "limit_max_requests_jitter",
+    ],
+)
+def test_a_time_and_a_jitter_are_at_least_0(name: str) -> None:
+    assert mistake(**{name: -1}) == f"{name} must be at least 0, not -1"
+    assert getattr(Config(app, **{name: 0}), name) == 0
+
+
+def test_a_time_is_a_number() -> None:
+    assert mistake(timeout_keep_alive=float("nan")) == "timeout_keep_alive must be at least 0, not nan"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("port", "8000", "port must be a whole number, not '8000'"),
+        ("port", 8000.0, "port must be a whole number, not 8000.0"),
+        ("port", True, "port must be a whole number, not True"),
+        ("port", None, "port must be a whole number, not None"),
+        ("host", 1, "host must be text, not 1"),
+        ("factory", 1, "factory must be true or false, not 1"),
+        ("use_colors", "no", "use_colors must be true or false, not 'no'"),
+        ("timeout_keep_alive", "5", "timeout_keep_alive must be a number, not '5'"),
+        ("timeout_graceful_shutdown", None, "timeout_graceful_shutdown must be a number, not None"),
+        ("loop", "trio", "loop must be auto or asyncio or uvloop, not 'trio'"),
+        ("http", "zttp", "http must be auto or h11 or httptools, not 'zttp'"),
+        ("lifespan", "of", "lifespan must be auto or on or off, not 'of'"),
+        ("interface", "wsgi", "interface must be auto or asgi3 or asgi2, not 'wsgi'"),
+        ("headers", "A:b", "headers must be a list of Name:Value headers, not 'A:b'"),
+        (
+            "log_level",
+            "loud",
+            "log_level must be critical or error or warning or info or debug or trace or a whole number, not 'loud'",
+        ),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_one_sentence(name: str, value: Any, sentence: str) -> None:
+    assert mistake(**{name: value}) == sentence
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"timeout_keep_alive": 5},
+        {"uds": None, "fd": None, "limit_concurrency": None, "use_colors": None},
+        {"log_level": logging.DEBUG},
+        {"log_config": {"version": 1}},
+        {"http": H11Parser},
+        {"headers": [("A", "b")]},
+        {"app_dir": Path(), "env_file": None},
+    ],
+    ids=lambda options: ",".join(options),
+)
+def test_a_value_may_be_of_any_kind_that_its_option_has(options: dict[str, Any]) -> None:
+    config = Config(app, **options)
+    assert {name: getattr(config, name) for name in options} == options
+
+
+@pytest.mark.parametrize(
+    ("header", "reason"),
+    [
+        (("a b", "c"), "invalid header name b'a b' (RFC 9110 5.1)"),
+        (("", "c"), "invalid header name b'' (RFC 9110 5.1)"),
+        (("ü", "c"), "invalid header name b'\\xfc' (RFC 9110 5.1)"),
+        (("A", "b\r\nC: d"), "control character in header"),
+        (("A", "\x1f"), "control character in header"),
+        (("A", "\x7f"), "control character in header"),
+        (("A", "€"), "'latin-1' codec can't encode character '\\u20ac' in position 0: ordinal not in range(256)"),
+        (("Content-Length", "5"), "the server has to settle that itself"),
+        (("transfer-encoding", "chunked"), "the server has to settle that itself"),
+        (("Connection", "close"), "the server has to settle that itself"),
+        ((b"A", b"b"), "'bytes' object has no attribute 'encode'"),
+    ],
+)
+def test_a_header_that_would_break_responses_is_refused(header: Any, reason: str) -> None:
+    assert mistake(headers=[header]).startswith(f"--header {header!r}: {reason}")
+
+
+@pytest.mark.parametrize(
+    "header", [("A", ""), ("A", "b c"), ("A", "b\tc"), ("A", "\xe9"), ("Server", "x"), ("date", "x")], ids=repr
+)
+def test_any_other_header_is_welcome(header: tuple[str, str]) -> None:
+    assert Config(app, headers=[header]).headers == [header]
+
+
+@pytest.mark.parametrize("header", [3, ("A",), ("A", "b", "c")], ids=repr)
+def test_a_header_is_a_name_and_a_value(header: Any) -> None:
+    assert mistake(headers=[header]).startswith(f"--header {header!r}: ")
+
+
+# Files:
+
+
+@pytest.mark.parametrize("flag", ["--env-file", "--log-config"])
+def test_a_file_that_is_not_there_is_said(flag: str, folder: Path) -> None:
+    name = flag[2:].replace("-", "_")
+    assert mistake(**{name: "nowhere.json"}) == f"{flag}: there is no file 'nowhere.json'"
+    assert mistake(**{name: folder}) == f"{flag}: there is no file {str(folder)!r}"
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"app_dir": "nowhere"}, "--app-dir: there is no directory 'nowhere'"),
+        ({"uds": "nowhere/app.sock"}, "--uds: there is no directory 'nowhere'"),
+        ({"uds": "/nowhere/app.sock"}, "--uds: there is no directory '/nowhere'"),
+    ],
+)
+def test_a_directory_that_is_not_there_is_said(options: dict[str, Any], sentence: str) -> None:
+    assert mistake(**options) == sentence
+
+
+def test_a_unix_socket_may_be_in_the_current_directory() -> None:
+    assert Config(app, uds="app.sock").uds == "app.sock"
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy of the environment, which may be changed."""
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+
+
+@pytest.mark.usefixtures("environment")
+def test_an_env_file_fills_the_environment_and_overrides_nothing(folder: Path) -> None:
+    os.environ["TEST_SET"] = "before"
+    (folder / ".env").write_text("# a comment\nTEST_SET=file\nTEST_UNSET='from the file'\n")
+    Config(app, env_file=".env")
+    assert (os.environ["TEST_SET"], os.environ["TEST_UNSET"]) == ("before", "from the file")
+
+
+def test_an_env_file_needs_a_package(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / ".env").touch()
+    monkeypatch.setitem(sys.modules, "dotenv", None)  # as if it were not installed
+    assert mistake(env_file=".env") == "--env-file needs a package: pip install python-dotenv"
+
+
+def test_an_env_file_that_is_no_text_is_said(folder: Path) -> None:
+    (folder / ".env").write_bytes(b"A=\xff")
+    assert mistake(env_file=".env").startswith("--env-file .env: 'utf-8' codec can't decode byte 0xff")
+
+
+# Logging:
+
+
+def test_logging_is_ours_unless_said_otherwise() -> None:
+    Config(app, log_format="json", log_level="debug").setup_logging()
+    assert isinstance(logs.error_logger.parent.handlers[0].formatter, logs.JsonFormatter)
+    assert logs.access_logger.level == logs.error_logger.getEffectiveLevel() == logging.DEBUG
+
+
+def test_a_level_may_be_a_number() -> None:
+    Config(app, log_level=logging.ERROR).setup_logging()
+    assert logs.access_logger.level == logging.ERROR
+
+
+def test_no_log_config_leaves_logging_to_the_program() -> None:
+    handlers = list(logs.access_logger.handlers)
+    Config(app, log_config=None, access_log=False).setup_logging()
+    assert logs.access_logger.handlers == handlers
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("log.json", "{", "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
+        ("log.json", "[]", "there is no table of settings in it"),
+        ("log.yaml", "a: [", "while parsing a flow node expected the node content, but found '<stream end>'"),
+        ("log.ini", "[loggers]", "there is no section or key 'formatters'"),
+        (
+            "log.json",
+            '{"version": 1, "handlers": {"a": {"class": "no.Handler"}}}',
+            "Unable to configure handler 'a': Cannot resolve 'no.Handler': No module named 'no'",
+        ),
+    ],
+)
+def test_a_broken_log_config_is_one_sentence(name: str, text: str, reason: str, folder: Path) -> None:
+    (folder / name).write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        Config(app, log_config=name).setup_logging()
+    assert str(caught.value).startswith(f"--log-config {name}: {reason}")
+    assert "\n" not in str(caught.value)
+
+
+# The app:
+
+
+def test_the_app_is_imported_from_the_app_dir(folder: Path) -> None:
+    write(folder, main="1 / 0", src__main=APP)
+    Config("main:app", app_dir="src").load_app()
+    assert sys.path[0] == str(folder / "src")
+
+
+def test_the_app_dir_comes_first_and_only_once(folder: Path) -> None:
+    write(folder, main=APP)
+    sys.path.insert(0, "/elsewhere")
+    config = Config("main:app")
+    config.load_app()
+    config.load_app()
+    assert sys.path[:2] == [str(folder), "/elsewhere"]
+
+
+def test_an_app_that_nobody_named_is_looked_for_in_the_app_dir(folder: Path) -> None:
+    write(folder, app="1 / 0", src__main=APP)
+    config = Config("", app_dir="src")
+    config.find_app()
+    assert config.app == "main:app"
+
+
+def test_the_app_gets_what_the_options_ask_for() -> None:
+    assert Config(app, proxy_headers=False).load_app() is app
+    wrapped = Config(app, forwarded_allow_ips="10.0.0.1").load_app()
+    assert isinstance(wrapped, ProxyHeaders)
+    assert wrapped.app is app
+    assert "10.0.0.1" in wrapped.trusted
+
+
+@pytest.mark.parametrize("level", ["trace", logs.TRACE])
+def test_the_app_is_traced_if_asked(level: Any) -> None:
+    assert Config(app, proxy_headers=False, log_level=level).load_app() is not app
+
+
+def test_trusted_peers_come_from_the_option_or_the_environment_or_are_this_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("FORWARDED_ALLOW_IPS", raising=False)
+    assert Config(app).trusted_peers == "127.0.0.1,::1"
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "10.0.0.1")
+    assert Config(app).trusted_peers == "10.0.0.1"
+    assert Config(app, forwarded_allow_ips="").trusted_peers == ""
+
+
+# Parser and event loop:
+
+
+def test_the_parser_is_httptools_if_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Config(app).parser_class() is HttptoolsParser
+    without("httptools", monkeypatch)
+    assert Config(app).parser_class() is H11Parser
+
+
+def test_the_parser_is_what_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Mine(H11Parser): ...
+
+    assert Config(app, http="h11").parser_class() is H11Parser
+    assert Config(app, http="httptools").parser_class() is HttptoolsParser
+    assert Config(app, http=Mine).parser_class() is Mine
+    without("httptools", monkeypatch)
+    with pytest.raises(ConfigError, match=r"^--http httptools: httptools is not installed; pip install httptools$"):
+        Config(app, http="httptools").parser_class()
+
+
+def module_of_loop(**options: Any) -> str:
+    loop = Config(app, **options).loop_factory()()
+    loop.close()
+    return type(loop).__module__.partition(".")[0]
+
+
+def test_the_event_loop_is_uvloop_if_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("uvloop")
+    assert module_of_loop() == "uvloop"
+    without("uvloop", monkeypatch)
+    assert module_of_loop() == "asyncio"
+
+
+def test_the_event_loop_is_what_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("uvloop")
+    assert module_of_loop(loop="asyncio") == "asyncio"
+    assert module_of_loop(loop="uvloop") == "uvloop"
+    without("uvloop", monkeypatch)
+    with pytest.raises(ConfigError, match=r"^--loop uvloop: uvloop is not installed; pip install uvloop$"):
+        Config(app, loop="uvloop").loop_factory()
+
+
+# What connections share:
+
+
+async def test_connections_get_the_values_of_the_options() -> None:
+    state = {"model": 1}
+    config = Config(
+        app,
+        http="h11",
+        root_path="/api",
+        limit_concurrency=7,
+        limit_request_head=1000,
+        limit_request_fields=3,
+        limit_request_line=100,
+        limit_request_body=10,
+        timeout_request_head=1,
+        timeout_request_body=2,
+        timeout_keep_alive=3,
+        cancel_on_disconnect=True,
+    )
+    service = config.service(app, state)
+    assert service.app is app
+    assert service.loop is asyncio.get_running_loop()
+    assert service.parser_class is H11Parser
+    assert (service.limits.head, service.limits.fields, service.limits.line, service.limits.body) == (1000, 3, 100, 10)
+    assert (service.timeouts.head, service.timeouts.body, service.timeouts.keep_alive) == (1, 2, 3)
+    assert (service.root_path, service.state, service.concurrency) == ("/api", state, 7)
+    assert service.cancel_on_disconnect
+
+
+async def test_the_access_log_is_on_if_somebody_listens() -> None:
+    logs.access_logger.setLevel(logging.INFO)
+    assert Config(app, access_log=True).service(app, {}).access_log is not None
+    assert Config(app, access_log=False).service(app, {}).access_log is None
+    logs.access_logger.setLevel(logging.WARNING)
+    assert Config(app, access_log=True).service(app, {}).access_log is None
+
+
+def test_H10_a_root_path_stands_in_the_scope() -> None:
+    scopes = []
+
+    async def keep(scope: Any, receive: Any, send: Any) -> None:
+        scopes.append(scope)
+        await app(scope, receive, send)
+
+    with serving(keep, root_path="/api", lifespan="off") as server:
+        server.ask(get("/x"))
+    assert (scopes[0]["root_path"], scopes[0]["path"], scopes[0]["raw_path"]) == ("/api", "/api/x", b"/x")
+
+
+def test_every_response_has_the_headers_that_were_asked_for() -> None:
+    headers = [("X-Frame-Options", "DENY"), ("A", "b"), ("A", "c")]
+    with serving(app, headers=headers, server_header=False, date_header=False, lifespan="off") as server:
+        reply = server.ask(get())
+    assert sorted(reply.headers) == [
+        (b"a", b"b"),
+        (b"a", b"c"),
+        (b"content-length", b"2"),
+        (b"x-frame-options", b"DENY"),
+    ]
+
+
+def test_requests_end_at_a_number_with_some_jitter(monkeypatch: pytest.MonkeyPatch) -> None:
+    thrown = []
+
+    def randint(least: int, most: int) -> int:
+        thrown.append((least, most))
+        return most
+
+    monkeypatch.setattr("random.randint", randint)
+    assert Config(app).max_requests() is None
+    assert Config(app, limit_max_requests=10).max_requests() == 10
+    assert Config(app, limit_max_requests=10, limit_max_requests_jitter=5).max_requests() == 15
+    assert thrown == [(0, 0), (0, 5)]
+
+
+def test_the_options_are_named_and_the_app_is_not() -> None:
+    assert Config(app).app is app
+    with pytest.raises(TypeError):
+        Config(app, "127.0.0.1")  # type: ignore[misc]
+    assert {field.name for field in dataclasses.fields(Config) if not field.metadata} == {"app"}
+
+
+def test_the_package_offers_what_a_program_needs() -> None:
+    assert set(miniasgi.__all__) == {"Config", "ConfigError", "Server", "__version__", "run"}
+    assert all(hasattr(miniasgi, name) for name in miniasgi.__all__)
