@@ -27,9 +27,9 @@ PURE = ("--http", "h11", "--loop", "asyncio")
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 JSON = b'{"name": "a", "price": 1.5, "tags": ["x", "y"]}'
-POST = (
-    b"POST /items HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-    b"Content-Length: %d\r\n\r\n%b" % (len(JSON), JSON)
+POST = b"POST /items HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
+    len(JSON),
+    JSON,
 )
 WORKLOADS = {"plaintext": ("plaintext", GET), "FastAPI POST": ("fastapi", POST)}
 
@@ -64,7 +64,8 @@ def receive(sock: socket.socket) -> None:
         data += sock.recv(65536)
     head, _, content = data.partition(b"\r\n\r\n")
     length = re.search(rb"content-length: (\d+)", head)
-    assert head.startswith(b"HTTP/1.1 200 ") and length, head
+    assert head.startswith(b"HTTP/1.1 200 "), head
+    assert length, head
     missing = int(length[1]) - len(content)
     while missing:
         missing -= len(sock.recv(missing))

@@ -19,7 +19,7 @@ from . import logs, proxy
 from .connection import Parser, Service, Timeouts
 from .importer import ConfigError, Interface, discover, load_app
 from .lifespan import Mode
-from .response import DefaultHeaders, HeaderLines
+from .response import FRAMING, DefaultHeaders, HeaderLines
 from .rules import Limits
 from .types import App
 
@@ -264,10 +264,10 @@ class Config:
 
 def _encoded(name: str, value: str) -> tuple[bytes, bytes]:
     """A header as bytes; ValueError if it would break a response (RFC 9110 5.1, 5.5)."""
-    field = name.encode("latin-1"), value.encode("latin-1")
-    line = HeaderLines()[field]  # checks it; empty for what is settled for each response
-    if not line and name.lower() not in ("date", "server"):
+    if name.lower().encode("latin-1") in FRAMING:
         raise ValueError("the server has to settle that itself")
+    field = name.encode("latin-1"), value.encode("latin-1")
+    HeaderLines()[field]  # checks it
     return field
 
 

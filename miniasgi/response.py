@@ -20,7 +20,7 @@ from .types import Headers
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # field-name, RFC 9110 5.6.2
 _CONTROLS = bytes([*range(9), *range(10, 32), 127])  # all but HTAB, RFC 9110 5.5
 _STATUS_LINES = {s.value: b"HTTP/1.1 %d %s\r\n" % (s, s.phrase.encode()) for s in http.HTTPStatus}
-_FRAMING = frozenset((b"content-length", b"transfer-encoding", b"connection"))
+FRAMING = frozenset((b"content-length", b"transfer-encoding", b"connection"))
 _DEFAULTS = frozenset((b"date", b"server"))  # that an app's own replace
 _MOST_LINES, _LONGEST_LINE = 1024, 128
 
@@ -177,7 +177,7 @@ class Response:
 
     def trailers(self, headers: Iterable[tuple[bytes, bytes]], more: bool) -> bytes:
         """Trailer fields after the last chunk (RFC 9112 7.1.2); none that frame or route (RFC 9110 6.5.1)."""
-        lines = b"".join([self.known[name, value] for name, value in headers if name.lower() not in _FRAMING])
+        lines = b"".join([self.known[name, value] for name, value in headers if name.lower() not in FRAMING])
         return lines if more else lines + b"\r\n"
 
     def failure(self) -> bytes:

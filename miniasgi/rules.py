@@ -11,11 +11,9 @@ from itertools import chain
 from .events import BadRequest, Request
 from .types import Headers
 
-_STEERING = frozenset(
-    (b"host", b"connection", b"content-length", b"transfer-encoding", b"expect", b"te")
-)
+_STEERING = frozenset((b"host", b"connection", b"content-length", b"transfer-encoding", b"expect", b"te"))
 # What a uri-host [ ":" port ] can never hold is enough to refuse one (RFC 9110 7.2).
-_NOT_IN_HOST = b" \t\r\n\v\f/?#@\\<>^`{|}\""
+_NOT_IN_HOST = b' \t\r\n\v\f/?#@\\<>^`{|}"'
 _LINE_EXTRA = len(b"  HTTP/1.1\r\n")
 _FIELD_EXTRA = len(b": \r\n")
 _LENGTH = re.compile(rb"\d{1,18}")  # what fits 64 bits: an overflow is a smuggling trick, too
@@ -152,8 +150,4 @@ def over_body(limit: int) -> BadRequest:
 
 def _tokens(values: list[bytes] | tuple[()]) -> set[bytes]:
     """The members of a comma-separated list, lower-cased, without parameters (RFC 9110 5.6.1)."""
-    return {
-        member.partition(b";")[0].strip().lower()
-        for value in values
-        for member in value.split(b",")
-    }
+    return {member.partition(b";")[0].strip().lower() for value in values for member in value.split(b",")}

@@ -51,7 +51,7 @@ def without(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_defaults_suit_a_server_that_faces_the_world() -> None:
     config = Config(app)
-    assert (config.host, config.port) == ("127.0.0.1", 8000)
+    assert (config.host, config.port, config.backlog) == ("127.0.0.1", 8000, 2048)
     assert (config.limit_request_line, config.limit_request_head, config.limit_request_fields) == (8192, 65536, 100)
     assert (config.limit_request_body, config.limit_concurrency, config.limit_max_requests) == (None, None, None)
     assert (config.timeout_request_head, config.timeout_request_body) == (10, 60)

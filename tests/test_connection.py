@@ -584,7 +584,8 @@ def test_H24_send_after_the_client_left_does_nothing_and_lets_others_run(serve: 
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] != "/gone":
-            return await answer()(scope, receive, send)
+            await answer()(scope, receive, send)
+            return
         await send(START)
         while len(sent) < 1000:
             await send(body(b"x" * 1000, more=True))

@@ -57,9 +57,7 @@ def in_a_thread() -> dict[str, str]:
 
 
 @app.post("/greet")
-async def greet(
-    person: Person, request: Request, spoken: Annotated[str, Depends(language)]
-) -> Greeting:
+async def greet(person: Person, request: Request, spoken: Annotated[str, Depends(language)]) -> Greeting:
     """Pydantic has checked `person` before this line runs."""
     message = f"{request.state.greeting}, {person.name}! You are {person.age}."
     return Greeting(message=message, language=spoken)
