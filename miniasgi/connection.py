@@ -216,15 +216,13 @@ class Connection(asyncio.Protocol):
     def _pull(self) -> None:
         """Takes events from the parser until a request is complete, or there are no more."""
         try:
-            while self._events is not None and self._input in (Input.HEAD, Input.BODY):
-                event = next(self._events, None)
-                if event is not None:
+            while self._events is not None and self._input is not Input.COMPLETE:
+                for event in self._events:
                     self.on_event(event)
-                elif self._backlog:
-                    self._events = self.parser.feed(bytes(self._backlog))
-                    self._backlog.clear()
-                else:
-                    self._events = None
+                    if self._input is Input.COMPLETE or self._input is Input.OVER:
+                        return
+                self._events = self.parser.feed(bytes(self._backlog)) if self._backlog else None
+                self._backlog.clear()
         except BadRequest as error:
             self._refuse(error)
         self._read_on()

@@ -10,6 +10,7 @@ from collections.abc import Awaitable
 
 from .types import App, Headers, Receive, Scope, Send
 
+_FIELDS = _PROTO, _FOR = b"x-forwarded-proto", b"x-forwarded-for"
 _SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 
 # "1.2.3.4:5", "[::1]" or "[::1]:5"
@@ -46,18 +47,19 @@ class ProxyHeaders:
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] != "lifespan":
+            forwarded = [field for field in scope["headers"] if field[0] in _FIELDS]
             client = scope.get("client")
-            if (client[0] if client else "") in self.trusted:
-                self._believe(scope)
+            if forwarded and (client[0] if client else "") in self.trusted:
+                self._believe(scope, forwarded)
         return self.app(scope, receive, send)
 
-    def _believe(self, scope: Scope) -> None:
-        scheme = _members(scope["headers"], b"x-forwarded-proto")[-1:]
+    def _believe(self, scope: Scope, forwarded: Headers) -> None:
+        scheme = _members(forwarded, _PROTO)[-1:]
         if scheme and scheme[0].lower() in _SCHEMES:
             plain = _SCHEMES[scheme[0].lower()]
             is_socket = scope["type"] == "websocket"
             scope["scheme"] = plain.replace("http", "ws") if is_socket else plain
-        hosts = _members(scope["headers"], b"x-forwarded-for")
+        hosts = _members(forwarded, _FOR)
         if hosts:
             # Every proxy appends the peer it saw: the last that is not one of ours is the client.
             unknown = (host for host in reversed(hosts) if _split_port(host)[0] not in self.trusted)

@@ -175,11 +175,7 @@ def test_check_says_what_would_run() -> None:
 
 @pytest.mark.parametrize(
     ("words", "address"),
-    [
-        (["--host", "::", "--port", "9000"], ":::9000"),
-        (["--uds", "app.sock"], "app.sock"),
-        (["--fd", "0"], "fd 0"),
-    ],
+    [(["--host", "::", "--port", "9000"], ":::9000"), (["--uds", "app.sock"], "app.sock"), (["--fd", "0"], "fd 0")],
     ids=["host and port", "unix socket", "file descriptor"],
 )
 def test_check_says_where_and_binds_nothing(words: list[str], address: str, folder: Path) -> None:

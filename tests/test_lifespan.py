@@ -401,9 +401,7 @@ async def test_an_app_that_raises_at_shutdown_is_logged_and_the_server_ends(
     assert ("Application shutdown failed: ValueError('too late')" in log()) == (len(answers) == 1)
 
 
-async def test_what_an_app_raises_after_it_reported_a_failure_is_not_logged_twice(
-    log: Callable[[], str],
-) -> None:
+async def test_what_an_app_raises_after_it_reported_a_failure_is_not_logged_twice(log: Callable[[], str]) -> None:
     # Starlette sends its traceback as the message, and then raises.
     lifespan = Lifespan(raising(ValueError(), NOT_STARTED | {"message": "broken"}, receives=False), "on")
     with pytest.raises(LifespanFailure, match="broken"):
