@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 from . import logs, proxy
-from .connection import Parser, Service, Timeouts
 from .importer import ConfigError, Interface, discover, load_app
 from .lifespan import Mode
 from .response import FRAMING, DefaultHeaders, HeaderLines
 from .rules import Limits
+from .service import Parser, Service, Timeouts
 from .types import App
 
 LoopName = Literal["auto", "asyncio", "uvloop"]
@@ -243,9 +243,7 @@ class Config:
                 body=self.limit_request_body,
             ),
             timeouts=Timeouts(
-                head=self.timeout_request_head,
-                body=self.timeout_request_body,
-                keep_alive=self.timeout_keep_alive,
+                head=self.timeout_request_head, body=self.timeout_request_body, keep_alive=self.timeout_keep_alive
             ),
             defaults=DefaultHeaders(self.server_header, self.date_header, headers),
             access_log=logs.access_log() if self.access_log else None,

@@ -10,21 +10,20 @@ to the end of one request, and what a client pipelines behind it waits as unpars
 import asyncio
 import enum
 import logging
-import math
 import socket
 import struct
-import sys
-from collections.abc import Callable, Coroutine, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from time import perf_counter
-from typing import Any, BinaryIO, Protocol, cast
+from typing import Any, BinaryIO, cast
 from urllib.parse import unquote
 
-from .cycle import Cycle, Phase
+from .cycle import Cycle, Phase, start_task
+from .deadline import Deadline
 from .events import BadRequest, Body, Event, Request
-from .response import DefaultHeaders, Framing, HeaderLines, Response, refusal
-from .rules import Limits, Terms, judge, over_body
-from .types import Address, App, Scope
+from .response import Framing, Response, refusal
+from .rules import Terms, judge, over_body
+from .service import Service
+from .types import Address, Scope
 
 logger = logging.getLogger("miniasgi.error")
 
@@ -36,54 +35,6 @@ _PIECE = 65536  # bytes of a file at a time, where the kernel cannot send it
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-class Parser(Protocol):
-    """Bytes to events; raises `BadRequest` after the events before it."""
-
-    def __init__(self, limits: Limits) -> None: ...
-
-    def feed(self, data: bytes) -> Iterator[Event]: ...
-
-
-class AccessLog(Protocol):
-    """Where one line per answered request goes."""
-
-    def record(self, client: Address | None, cycle: Cycle, seconds: float) -> None: ...
-
-    def flush(self) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """Deadlines for a client, in seconds; 0 for `head` or `body` turns that one off."""
-
-    head: float = 10.0  # from the first byte (or the connection) to the end of the head
-    body: float = 60.0  # without any content, while the app waits for it
-    keep_alive: float = 5.0  # idle between two requests
-
-
-@dataclass(slots=True)
-class Service:
-    """What all connections of one server share, and what they tell it."""
-
-    app: App
-    loop: asyncio.AbstractEventLoop
-    parser_class: type[Parser]
-    limits: Limits = Limits()
-    timeouts: Timeouts = Timeouts()
-    defaults: DefaultHeaders = field(default_factory=DefaultHeaders)
-    known: HeaderLines = field(default_factory=HeaderLines)
-    access_log: AccessLog | None = None
-    root_path: str = ""
-    state: dict[str, Any] = field(default_factory=dict)
-    concurrency: int | None = None  # tasks of the app at one time
-    cancel_on_disconnect: bool = False
-    connections: "set[Connection]" = field(default_factory=set)
-    tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    finished: int = 0  # requests
-    on_finished: Callable[[int], None] | None = None
-    closing: bool = False
-
-
 class Input(enum.Enum):
     """Which event of the parser comes next."""
 
@@ -91,6 +42,9 @@ class Input(enum.Enum):
     BODY = "Body or END"
     COMPLETE = "none, until the request is answered"
     OVER = "none: no request will follow, input is thrown away"
+
+
+_OPEN = (Input.HEAD, Input.BODY)
 
 
 class Waiting(enum.Enum):
@@ -104,11 +58,7 @@ class Waiting(enum.Enum):
 
 
 class Connection(asyncio.Protocol):
-    """A client's connection (RFC 9112 section 9). Is the `Wire` of its cycles.
-
-    Deadlines: one timer for the life of the connection, which compares when it fires. Moving a
-    deadline further away, as each request does, touches no timer.
-    """
+    """A client's connection (RFC 9112 section 9). Is the `Wire` of its cycles."""
 
     cycle_class = Cycle
     response_class = Response
@@ -128,10 +78,9 @@ class Connection(asyncio.Protocol):
         self._cycle: Cycle | None = None
         self._task: asyncio.Task[None] | None = None
         self._began = 0.0
-        # What the client owes us, by when on the loop's clock, and whether it has begun:
+        # What the client owes us, by when, and whether it has begun:
         self._waiting = Waiting.NOTHING
-        self._deadline = self._timer_at = math.inf
-        self._timer: asyncio.TimerHandle | None = None
+        self._deadline = Deadline(service.loop, self._on_deadline)
         self._heard = False
         self._unsent = 0
 
@@ -181,8 +130,7 @@ class Connection(asyncio.Protocol):
         self.writable = False
         self._stop_input()
         self.service.connections.discard(self)
-        if self._timer is not None:
-            self._timer.cancel()
+        self._deadline.close()
         self._drained.set()
         self.leave()
         if self._task is None:  # nobody has begun to answer
@@ -216,10 +164,10 @@ class Connection(asyncio.Protocol):
     def _pull(self) -> None:
         """Takes events from the parser until a request is complete, or there are no more."""
         try:
-            while self._events is not None and self._input is not Input.COMPLETE:
+            while self._events is not None and self._input in _OPEN:
                 for event in self._events:
                     self.on_event(event)
-                    if self._input is Input.COMPLETE or self._input is Input.OVER:
+                    if self._input not in _OPEN:
                         return
                 self._events = self.parser.feed(bytes(self._backlog)) if self._backlog else None
                 self._backlog.clear()
@@ -439,31 +387,18 @@ class Connection(asyncio.Protocol):
             self.transport.close()
 
     def _wait(self, waiting: Waiting, seconds: float) -> None:
-        """Sets what the client owes us, and by when; the timer moves only if it would be late."""
+        """Sets what the client owes us, and by when; 0 is for ever, where an option can say so."""
         self._waiting = waiting
-        off = seconds <= 0 and waiting in (Waiting.HEAD, Waiting.BODY)
-        self._deadline = math.inf if off else self.service.loop.time() + seconds
-        if self._deadline < self._timer_at:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._set_timer()
-
-    def _set_timer(self) -> None:
-        self._timer = self.service.loop.call_at(self._deadline, self._on_timer)
-        self._timer_at = self._deadline
-
-    def _on_timer(self) -> None:
-        self._timer, self._timer_at = None, math.inf
-        if self._waiting is Waiting.NOTHING or self._deadline == math.inf:
-            return
-        if self.service.loop.time() < self._deadline:
-            self._set_timer()
+        if seconds > 0 or waiting not in (Waiting.HEAD, Waiting.BODY):
+            self._deadline.set(seconds)
         else:
-            self._on_deadline()
+            self._deadline.clear()
 
     def _on_deadline(self) -> None:
         """The client was too slow."""
         match self._waiting:
+            case Waiting.NOTHING:
+                pass
             case Waiting.CLOSE:
                 unsent, self._unsent = self._unsent, self.transport.get_write_buffer_size()
                 if 0 < self._unsent < unsent:
@@ -478,16 +413,6 @@ class Connection(asyncio.Protocol):
                 self._close(linger=self._input is Input.BODY)
             case slow:
                 self._refuse(BadRequest(408, f"waited too long for {slow.value}"))
-
-
-def start_task(coroutine: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> asyncio.Task[None]:
-    """A task that has already run up to its first wait, where Python can do that (3.12+).
-
-    Saves a turn of the event loop per request, and a system call when the app never waits.
-    """
-    if sys.version_info >= (3, 12):
-        return asyncio.Task(coroutine, loop=loop, eager_start=True)
-    return loop.create_task(coroutine)
 
 
 def _address(name: Any) -> Address | None:

@@ -9,7 +9,9 @@ import asyncio
 import enum
 import logging
 import os
-from typing import BinaryIO, Protocol
+import sys
+from collections.abc import Coroutine
+from typing import Any, BinaryIO, Protocol
 
 from .events import Request
 from .response import Framing, Response
@@ -232,9 +234,14 @@ class Cycle:
             logger.error("%s: the app returned before its response was complete", line)
         else:
             frames = error.__traceback__ and error.__traceback__.tb_next  # the app's, not ours
-            logger.error(
-                "%s: the app raised %s",
-                line,
-                type(error).__name__,
-                exc_info=(type(error), error, frames),
-            )
+            logger.error("%s: the app raised %s", line, type(error).__name__, exc_info=(type(error), error, frames))
+
+
+def start_task(coroutine: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> asyncio.Task[None]:
+    """A task that has already run up to its first wait, where Python can do that (3.12+).
+
+    Saves a turn of the event loop per request, and a system call when the app never waits.
+    """
+    if sys.version_info >= (3, 12):
+        return asyncio.Task(coroutine, loop=loop, eager_start=True)
+    return loop.create_task(coroutine)

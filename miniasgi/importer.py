@@ -116,10 +116,7 @@ def _as_asgi3(app: Any, name: str, interface: Interface) -> App:
             return cast(App, app)
         case 1:
             return _from_asgi2(app)
-    hints = {
-        0: "; is it a factory? then say --factory",
-        2: "; is it a WSGI app? those are not supported yet",
-    }
+    hints = {0: "; is it a factory? then say --factory", 2: "; is it a WSGI app? those are not supported yet"}
     raise ConfigError(
         f"app {name} takes {arguments} arguments, but ASGI 3 apps take (scope, receive, send)"
         + hints.get(arguments, "")

@@ -93,11 +93,7 @@ class Lifespan:
         return repr(self._error) if self._error else "it returned without an answer"
 
     async def _run(self) -> None:
-        scope: Scope = {
-            "type": "lifespan",
-            "asgi": {"version": "3.0", "spec_version": "2.0"},
-            "state": self.state,
-        }
+        scope: Scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": self.state}
         try:
             await self.app(scope, self.receive, self.send)
         except Exception as error:

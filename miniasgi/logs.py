@@ -99,11 +99,7 @@ def default_config(log_format: LogFormat = "text", use_colors: bool | None = Non
             name: {"()": formatter, "stream": stream, "use_colors": use_colors} for stream, name in formats.items()
         },
         "handlers": {
-            name: {
-                "class": "logging.StreamHandler",
-                "formatter": name,
-                "stream": f"ext://sys.{stream}",
-            }
+            name: {"class": "logging.StreamHandler", "formatter": name, "stream": f"ext://sys.{stream}"}
             for stream, name in formats.items()
         },
         "loggers": {

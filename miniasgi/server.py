@@ -20,9 +20,10 @@ from types import FrameType
 from typing import Any
 
 from .config import Config
-from .connection import Connection, Service
+from .connection import Connection
 from .importer import ConfigError
 from .lifespan import Lifespan, LifespanFailure
+from .service import Service
 
 logger = logging.getLogger("miniasgi.error")
 

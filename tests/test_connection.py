@@ -1,7 +1,6 @@
 """connection.py over real sockets, raw bytes on both sides, with each parser and event loop."""
 
 import asyncio
-import sys
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -10,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from miniasgi.connection import start_task
 from miniasgi.types import Message, Receive, Scope, Send
 
 from .vocabulary import (
@@ -781,18 +779,6 @@ def test_every_answered_request_is_counted_and_logged_when_it_ends(serve: Serve)
 
 
 # Small things
-
-
-async def test_an_app_that_never_waits_runs_at_once_where_python_can() -> None:
-    ran = []
-
-    async def coroutine() -> None:
-        ran.append(asyncio.current_task())
-
-    task = start_task(coroutine(), asyncio.get_running_loop())
-    assert bool(ran) == (sys.version_info >= (3, 12))
-    await task
-    assert ran == [task]
 
 
 def test_a_repr_tells_what_is_going_on(serve: Serve) -> None:

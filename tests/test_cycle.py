@@ -2,11 +2,12 @@
 
 import asyncio
 import logging
+import sys
 from typing import Any, BinaryIO
 
 import pytest
 
-from miniasgi.cycle import Cycle, Phase
+from miniasgi.cycle import Cycle, Phase, start_task
 from miniasgi.events import Request
 from miniasgi.response import DefaultHeaders, HeaderLines, Response
 from miniasgi.rules import Limits, judge
@@ -413,3 +414,15 @@ async def test_E4_a_file_that_is_not_there_is_a_500() -> None:
 
 def test_a_repr_tells_what_is_going_on() -> None:
     assert repr(make()[0]) == "<Cycle GET b'/' START>"
+
+
+async def test_an_app_that_never_waits_runs_at_once_where_python_can() -> None:
+    ran = []
+
+    async def coroutine() -> None:
+        ran.append(asyncio.current_task())
+
+    task = start_task(coroutine(), asyncio.get_running_loop())
+    assert bool(ran) == (sys.version_info >= (3, 12))
+    await task
+    assert ran == [task]

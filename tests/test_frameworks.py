@@ -39,6 +39,7 @@ from .vocabulary import (
     answer,
     body,
     echo,
+    eventually,
     get,
     logged,
     post,
@@ -345,6 +346,7 @@ def test_L3_django_works_without_a_lifespan(django_app: App, serve: Serve) -> No
         assert client.get("/count").content == b"012"
         assert client.head("/hello").content == b""
         assert client.get("/nowhere").status_code == 404
+    eventually(lambda: not server.service.tasks)  # Django still has to tidy up after its responses
 
 
 # Real clients

@@ -115,9 +115,7 @@ def test_204_has_neither_content_nor_length(more):
 
 
 @pytest.mark.parametrize(
-    ("headers", "length"),
-    [([], b""), ([(b"content-length", b"5")], b"content-length: 5\r\n")],
-    ids=["without", "with"],
+    ("headers", "length"), [([], b""), ([(b"content-length", b"5")], b"content-length: 5\r\n")], ids=["without", "with"]
 )
 def test_304_has_no_content_and_only_the_length_that_the_app_gave(headers, length):
     answer = started(*headers, status=304)
