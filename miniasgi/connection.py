@@ -311,7 +311,7 @@ class Connection(asyncio.Protocol):
         service, task = self.service, self._task
         self._cycle = self._task = None
         if service.access_log is not None:
-            service.access_log.record(self.client, cycle, perf_counter() - self._began)
+            service.access_log.record(cycle.scope["client"], cycle, perf_counter() - self._began)
         service.finished += 1
         if service.on_finished is not None:
             service.on_finished(service.finished)

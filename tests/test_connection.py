@@ -778,6 +778,21 @@ def test_every_answered_request_is_counted_and_logged_when_it_ends(serve: Serve)
     assert counted == [1, 2]
 
 
+def test_the_access_log_names_the_client_that_a_trusted_proxy_reports(serve: Serve) -> None:
+    logged = []
+
+    class Log:
+        def record(self, client: Any, cycle: Any, seconds: float) -> None:
+            logged.append(client)
+
+        def flush(self) -> None: ...
+
+    server = serve(answer())
+    server.service.access_log = Log()
+    server.ask(get("/", "X-Forwarded-For: 203.0.113.7"))
+    eventually(lambda: logged == [("203.0.113.7", 0)])
+
+
 # Small things
 
 
