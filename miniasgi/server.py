@@ -1,18 +1,16 @@
 """Bind, start up, serve, drain, shut down: the life of one server process.
 
-Owns the listening sockets, the signals and the order of all that. Knows no byte of HTTP and no
-ASGI message: connections and the lifespan do. Nothing here wakes up while the server is idle.
+Owns the signals and the order of all that. Knows no byte of HTTP and no ASGI message: connections
+and the lifespan do. Nothing here wakes up while the server is idle.
 """
 
 import asyncio
 import contextlib
-import errno
 import functools
 import logging
 import os
 import signal
 import socket
-import stat
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator
@@ -24,13 +22,13 @@ from .connection import Connection
 from .importer import ConfigError
 from .lifespan import Lifespan, LifespanFailure
 from .service import Service
+from .sockets import address, bind, reason
 
 logger = logging.getLogger("miniasgi.error")
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _LAST_CALL = 5.0  # seconds before the end of the budget, when streams are told to end
 _POLL = 0.02  # seconds, while draining only
-_NO_SUCH_FAMILY = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)  # "::1" in a container without IPv6
 # From 3.13 on asyncio would remove the path of any unix socket; it may be systemd's, say.
 _KEEP_PATH: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
 
@@ -144,7 +142,7 @@ class Server:
             try:
                 sock.listen(backlog)  # the loop does it again, but uvloop tells nobody if it fails
             except OSError as error:  # somebody else bound as we did, and was faster to listen
-                raise ConfigError(f"cannot listen on {address(sock)}: {_reason(error)}") from None
+                raise ConfigError(f"cannot listen on {address(sock)}: {reason(error)}") from None
             if sock.family == getattr(socket, "AF_UNIX", None):
                 server = await loop.create_unix_server(factory, sock=sock, backlog=backlog, **_KEEP_PATH)
             else:
@@ -281,85 +279,3 @@ class Server:
             raise KeyboardInterrupt
         else:
             self.force_exit = True
-
-
-def bind(config: Config) -> list[socket.socket]:
-    """The sockets that the options ask for, bound and not yet listening; ConfigError if busy."""
-    if config.fd is not None:
-        try:
-            return [socket.socket(fileno=os.dup(config.fd))]
-        except OSError as error:
-            raise ConfigError(f"--fd {config.fd}: {_reason(error)}") from None
-    if config.uds is not None:
-        return [_bind_unix(config.uds)]
-    try:
-        found = socket.getaddrinfo(config.host or None, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except (OSError, UnicodeError) as error:
-        raise ConfigError(f"--host {config.host}: {_reason(error)}") from None
-    sockets: list[socket.socket] = []
-    port = config.port
-    addresses = list(dict.fromkeys((family, name) for family, *_, name in found))
-    for family, name in addresses:
-        try:
-            sockets.append(_bind_tcp(family, (name[0], port, *name[2:])))
-        except OSError as error:
-            if error.errno in _NO_SUCH_FAMILY and (sockets or (family, name) != addresses[-1]):
-                continue  # one of the two families will do
-            for sock in sockets:
-                sock.close()
-            raise ConfigError(f"cannot listen on {config.host}:{config.port}: {_reason(error)}") from None
-        port = sockets[0].getsockname()[1]  # port 0: the same free port for both families
-    return sockets
-
-
-def _bind_tcp(family: int, name: tuple[str | int, ...]) -> socket.socket:
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        if os.name == "posix":  # elsewhere it would let two servers share the port
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.bind(name)
-    except OSError:
-        sock.close()
-        raise
-    return sock
-
-
-def _bind_unix(path: str) -> socket.socket:
-    """A unix socket at `path`; a stale one of a dead server is replaced, nothing else is."""
-    mode = 0o666  # as uvicorn: whoever may enter the directory may connect
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        with contextlib.suppress(FileNotFoundError):
-            if not stat.S_ISSOCK(os.stat(path).st_mode):
-                raise ConfigError(f"--uds: {path!r} exists and is not a socket")
-            mode = stat.S_IMODE(os.stat(path).st_mode)
-            try:
-                sock.connect(path)
-            except ConnectionRefusedError:
-                os.unlink(path)
-            else:
-                raise ConfigError(f"--uds: another server listens on {path!r}")
-        sock.bind(path)
-        os.chmod(path, mode)
-    except OSError as error:
-        sock.close()
-        raise ConfigError(f"--uds {path}: {_reason(error)}") from None
-    except ConfigError:
-        sock.close()
-        raise
-    return sock
-
-
-def address(sock: socket.socket) -> str:
-    """Where a socket can be reached: `http://127.0.0.1:8000`, `unix:/run/app.sock`."""
-    name = sock.getsockname()
-    if not isinstance(name, tuple):
-        return f"unix:{name}"
-    host = f"[{name[0]}]" if ":" in name[0] else name[0]
-    return f"http://{host}:{name[1]}"
-
-
-def _reason(error: Exception) -> str:
-    return str(getattr(error, "strerror", None) or error).lower()
