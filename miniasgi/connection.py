@@ -14,14 +14,14 @@ import socket
 import struct
 from collections.abc import Iterator
 from time import perf_counter
-from typing import Any, BinaryIO, cast
-from urllib.parse import unquote
+from typing import BinaryIO, cast
 
 from .cycle import Cycle, Phase, start_task
 from .deadline import Deadline
 from .events import BadRequest, Body, Event, Request
 from .response import Framing, Response, refusal
 from .rules import Terms, judge, over_body
+from .scope import http_scope, scope_of
 from .service import Service
 from .types import Address, Scope
 
@@ -91,14 +91,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
-        self.client = _address(transport.get_extra_info("peername"))
-        self._scope: Scope = {
-            "type": "http",
-            "scheme": "https" if transport.get_extra_info("sslcontext") else "http",
-            "root_path": self.service.root_path,
-            "client": self.client,
-            "server": _address(transport.get_extra_info("sockname")),
-        }
+        self._scope = scope_of(self.transport, self.service.root_path)
+        self.client: Address | None = self._scope["client"]
         self.service.connections.add(self)
         self._wait(Waiting.HEAD, self.service.timeouts.head)
 
@@ -203,23 +197,8 @@ class Connection(asyncio.Protocol):
         self._heard = False
 
     def build_scope(self, request: Request, terms: Terms) -> Scope:
-        """The HTTP connection scope (ASGI HTTP 2.5); what can be changed is this request's own (A11)."""
-        path = terms.raw_path.decode("ascii")
-        extensions: dict[str, dict[str, Any]] = {"http.response.early_hint": {}, "http.response.pathsend": {}}
-        if terms.accepts_trailers:
-            extensions["http.response.trailers"] = {}
-        return {
-            **self._scope,
-            "asgi": {"version": "3.0", "spec_version": "2.3"},
-            "http_version": request.http_version,
-            "method": request.method,
-            "path": self.service.root_path + (unquote(path) if "%" in path else path),
-            "raw_path": terms.raw_path,
-            "query_string": terms.query_string,
-            "headers": request.headers,
-            "state": self.service.state.copy(),
-            "extensions": extensions,
-        }
+        """What the app is told of a request; see `scope.http_scope`."""
+        return http_scope(self._scope, request, terms, self.service.state)
 
     def _on_body(self, data: bytes) -> None:
         limit = self.service.limits.body
@@ -413,10 +392,3 @@ class Connection(asyncio.Protocol):
                 self._close(linger=self._input is Input.BODY)
             case slow:
                 self._refuse(BadRequest(408, f"waited too long for {slow.value}"))
-
-
-def _address(name: Any) -> Address | None:
-    """A socket's name as ASGI has it: `(host, port)`, `(path, None)`, or None for nobody."""
-    if isinstance(name, tuple):
-        return (name[0], name[1])
-    return (name, None) if isinstance(name, str) and name else None
