@@ -25,6 +25,7 @@ class H11Parser:
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.head = b""
+        self.skipped = 0  # bytes of empty lines before it
         self.message: h11.Connection | None = None  # None: in a head, or before one
         self.chunked = False
         self.tail = b""  # the latest bytes of a chunked message, to judge its trailer section by
@@ -50,16 +51,17 @@ class H11Parser:
         seen = len(self.head)
         # Empty lines before a request line are to be ignored (RFC 9112 2.2).
         self.head = (self.head + data).lstrip(b"\r\n")
+        self.skipped += seen + len(data) - len(self.head)
         end = self.head.find(_HEAD_END, max(0, seen - len(_HEAD_END)))
         head = self.head if end < 0 else self.head[: end + len(_HEAD_END)]
-        if len(head) > self.limits.head:
+        if len(head) + self.skipped > self.limits.head:
             raise self.limits.overrun(len(head.partition(b"\r\n")[0]))
         # Judged before it is complete: a head of bare line feeds would never come to its end.
         if lax := _LAX.search(head, max(0, seen - 1)):
             raise BadRequest(400, f"{lax[0]!r} in the request head (RFC 9112 2.2)")
         if end < 0:
             return b""
-        rest, self.head = self.head[len(head) :], b""
+        rest, self.head, self.skipped = self.head[len(head) :], b"", 0
         self._judge_framing(head)
         self.message = h11.Connection(h11.SERVER, max_incomplete_event_size=self.limits.head)
         self.message.receive_data(head)

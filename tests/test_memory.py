@@ -156,7 +156,7 @@ ENDLESS = {
     "header value": (HEAD + b"a: ", b"a" * 65536, 431),
     "header name": (HEAD, b"a" * 65536, 431),
     "headers": (HEAD, b"a: b\r\n" * 10000, 431),  # 2,800 KB of these are 460,000
-    "empty lines": (b"", b"\r\n" * 32768, None),
+    "empty lines": (b"", b"\r\n" * 32768, 431),
     "chunk size": (CHUNKED, b"0" * 65536, None),
     "chunk extension": (CHUNKED + b"1;", b"a" * 65536, None),
     "trailers": (CHUNKED + b"0\r\n", b"a: b\r\n" * 10000, None),

@@ -1,4 +1,4 @@
-"""server.py: sockets, start and stop, signals. Real processes only where a signal or a status is the point."""
+"""server.py and sockets.py: bind, start, stop. Real processes only where a signal or a status is the point."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,7 @@ import miniasgi
 import miniasgi.server
 from miniasgi import Config, ConfigError, Server
 from miniasgi.connection import Connection
-from miniasgi.server import address, bind
+from miniasgi.sockets import address, bind
 from miniasgi.types import App, Receive, Scope, Send
 
 from .vocabulary import (
@@ -247,6 +247,12 @@ def test_no_host_is_every_interface() -> None:
         sock.close()
     assert "0.0.0.0" in names
     assert names <= {"0.0.0.0", "::"}
+
+
+@needs_ipv6
+def test_every_interface_is_served_in_both_families() -> None:
+    with serving(answer(), host="") as server:
+        assert fetch(("127.0.0.1", server.port)) == fetch(("::1", server.port)) == b"ok"
 
 
 def test_a_family_that_this_machine_does_not_have_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -755,16 +761,37 @@ def test_force_exit_waits_for_nobody(force: str, loop: str) -> None:
     assert diary.lines == BOTH
 
 
-def test_L8_all_connections_are_closed_when_the_app_is_asked_to_shut_down(serve: Callable[..., Running]) -> None:
+@pytest.mark.parametrize("busy", [2, 0], ids=["with requests", "without requests"])
+def test_L8_all_connections_are_closed_when_the_app_is_asked_to_shut_down(
+    busy: int, serve: Callable[..., Running]
+) -> None:
     left: list[int] = []
     app = Diary(Deaf())
     running = serve(app, timeout_graceful_shutdown=0.1)
     app.on_shutdown = lambda: left.append(len(running.service.connections) + len(running.service.tasks))
-    for data in (b"", get(), HALF, HALF[:9], b"nonsense\r\n\r\n"):
+    halves = [b"", HALF[:9], b"nonsense\r\n\r\n", *[get(), HALF][:busy]]
+    for data in halves:
         running.connect().send(data)
-    eventually(lambda: len(running.service.tasks) == 2)
+    running.clients[2].read_reply()  # a 400; the client may linger
+    eventually(lambda: len(running.service.tasks) == busy and len(running.service.connections) == len(halves))
     running.stop()
     assert left == [0]
+
+
+def test_L8_a_request_that_is_cancelled_cleans_up_before_the_app_does(loop: str) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.05)
+            diary.lines.append("request cleaned up")
+
+    diary = Diary(app)
+    running = start(diary, timeout_graceful_shutdown=0, loop=loop)
+    running.connect().send(get())
+    eventually(lambda: running.service.tasks)
+    running.stop()
+    assert diary.lines == [BOTH[0], "request cleaned up", BOTH[1]]
 
 
 def test_L9_a_shutdown_of_the_app_that_hangs_can_be_forced_too(loop: str, log: list[str]) -> None:

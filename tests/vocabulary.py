@@ -6,6 +6,7 @@ Raw on purpose: what a test sends and sees is what is on the wire.
 import asyncio
 import contextlib
 import logging
+import os
 import re
 import socket
 import subprocess
@@ -233,6 +234,7 @@ class Spawned:
         self.directory = directory
         self.clients: list[Client] = []
         command = [sys.executable, "-m", "miniasgi", "app:app", "--port", "0", *flags]
+        extra = {"env": os.environ | {"PYTHONUNBUFFERED": ""}} | extra  # as most users have it
         with self._file("stdout").open("w") as stdout, self._file("stderr").open("w") as stderr:
             self.process = subprocess.Popen(command, cwd=directory, stdout=stdout, stderr=stderr, **extra)
 
