@@ -1,4 +1,4 @@
-"""Counts code lines, ours beside uvicorn's, and fails over the budget.
+"""Counts code lines, ours beside uvicorn's, and fails over the ceiling.
 
 A code line has a token of code on it: comments, docstrings and blank lines do not count, so prose
 is free and squeezing buys nothing.
@@ -11,7 +11,8 @@ import sys
 import tokenize
 from pathlib import Path
 
-BUDGET = 2150  # for what is there so far
+GOAL = 1500  # for HTTP/1.1 alone; not reached yet
+CEILING = 2140  # where we stand: may only fall until the goal is reached
 _NO_CODE = {
     tokenize.COMMENT,
     tokenize.NL,
@@ -53,9 +54,9 @@ def main() -> int:
     if peer and peer.submodule_search_locations:
         files = Path(peer.submodule_search_locations[0]).rglob("*.py")
         print(f"uvicorn  {sum(count(path)[0] for path in files)} code lines")
-    if total_code > BUDGET:
-        print(f"over the budget of {BUDGET} lines", file=sys.stderr)
-    return int(total_code > BUDGET)
+    if total_code > GOAL:
+        print(f"over the goal of {GOAL} lines by {total_code - GOAL}; the ceiling is {CEILING}", file=sys.stderr)
+    return int(total_code > CEILING)
 
 
 sys.exit(main())
