@@ -21,7 +21,7 @@ from .deadline import Deadline
 from .events import BadRequest, Body, Event, Request
 from .response import Framing, Response, refusal
 from .rules import Terms, judge, over_body
-from .scope import http_scope, scope_of
+from .scope import client_name, http_scope, scope_of
 from .service import Service
 from .types import Address, Scope
 
@@ -330,7 +330,7 @@ class Connection(asyncio.Protocol):
 
     def _refuse(self, error: BadRequest) -> None:
         """Answers for the app, with a status and no detail, and closes."""
-        logger.warning("%s - %s", self.client and f"{self.client[0]}:{self.client[1]}", error)
+        logger.warning("%s - %s", client_name(self.client), error)
         cycle, self._cycle, self._task = self._cycle, None, None
         if cycle is not None:
             cycle.give_up()

@@ -56,6 +56,9 @@ class Phase(enum.Enum):
     FAILED = "given up"
 
 
+_OVER = (Phase.DONE, Phase.FAILED)
+
+
 class Cycle:
     """One request, answered by one call of the app.
 
@@ -115,7 +118,7 @@ class Cycle:
         except (Exception, asyncio.CancelledError) as error:
             self._fail(error)
         else:
-            if self.phase not in (Phase.DONE, Phase.FAILED):
+            if self.phase not in _OVER:
                 self._fail(None)
 
     # The app's side:
@@ -126,7 +129,7 @@ class Cycle:
         Answers `http.disconnect` without suspending once the client is gone, content unread or
         not: Starlette asks inside a cancelled scope, and work for nobody should end (H25).
         """
-        while not (self.client_left or self.phase is Phase.DONE or self.phase is Phase.FAILED):
+        while not (self.client_left or self.phase in _OVER):
             if self._body or (self._body_ended and not self._body_taken):
                 return self._take_body()
             if not self._body_ended:
@@ -219,7 +222,7 @@ class Cycle:
     def _fail(self, error: BaseException | None) -> None:
         """The app raised, or returned too early (`error` is None)."""
         self._log_failure(error)
-        if self.phase in (Phase.DONE, Phase.FAILED):
+        if self.phase in _OVER:
             return
         if not self.client_left or isinstance(error, Exception):
             self.wire.write(self.response.failure())

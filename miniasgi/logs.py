@@ -21,6 +21,7 @@ from typing import Any, Literal, TextIO, TypeGuard
 import click
 
 from .cycle import Cycle
+from .scope import client_name
 from .types import Address, App, Message, Receive, Scope, Send
 
 LogFormat = Literal["text", "json"]
@@ -218,11 +219,6 @@ class BatchedAccessLog:
             with contextlib.suppress(OSError, ValueError):
                 self.stream.write("\n".join(lines) + "\n")
                 self.stream.flush()
-
-
-def client_name(client: Address | None) -> str:
-    """`host:port`, or `-` for a peer without a name."""
-    return f"{client[0]}:{client[1]}" if client else "-"
 
 
 def access_fields(client: Address | None, cycle: Cycle, seconds: float) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def judge(request: Request, limits: Limits) -> Terms:
     hosts = fields.get(b"host", ())
     if len(hosts) != 1 and (is_http_1_1 or hosts):
         raise BadRequest(400, f"{len(hosts)} Host fields (RFC 9112 3.2)")
-    if hosts and hosts[0].translate(None, _NOT_IN_HOST) != hosts[0]:
+    if hosts and not _is_host(hosts[0]):
         raise BadRequest(400, "invalid Host (RFC 9112 3.2)")
     raw_path, _, query_string = _origin_form(request).partition(b"?")
     if not fields or (len(fields) == 1 and hosts):  # the common request: a Host, no more
@@ -112,10 +112,14 @@ def _origin_form(request: Request) -> bytes:
     authority, _, path = before.partition(b"/")
     if scheme.lower() not in (b"http", b"https"):
         raise BadRequest(400, "invalid request target (RFC 9112 3.2)")
-    if not authority or authority.translate(None, _NOT_IN_HOST) != authority:  # no userinfo either, RFC 9110 4.2.4
+    if not authority or not _is_host(authority):  # no userinfo either, RFC 9110 4.2.4
         raise BadRequest(400, "invalid authority in the request target (RFC 9110 4.2)")
     _replace_host(request.headers, authority)
     return b"/" + path + mark + query
+
+
+def _is_host(text: bytes) -> bool:
+    return text.translate(None, _NOT_IN_HOST) == text
 
 
 def _replace_host(headers: Headers, authority: bytes) -> None:

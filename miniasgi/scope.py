@@ -49,3 +49,8 @@ def _address(name: Any) -> Address | None:
     if isinstance(name, tuple):
         return (name[0], name[1])
     return (name, None) if isinstance(name, str) and name else None
+
+
+def client_name(client: Address | None) -> str:
+    """`host:port`, or `-` for a peer without a name."""
+    return f"{client[0]}:{client[1]}" if client else "-"

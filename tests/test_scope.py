@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from miniasgi.scope import scope_of
+from miniasgi.scope import client_name, scope_of
 from miniasgi.types import Receive, Scope, Send
 
 from .vocabulary import START, Recorder, Running, answer, body, eventually, get, post
@@ -21,6 +21,11 @@ Serve = Callable[..., Running]
 def test_H12_H13_addresses_are_as_asgi_has_them(name: Any, address: Any) -> None:
     scope = scope_of(SimpleNamespace(get_extra_info=lambda key: name), "")
     assert (scope["client"], scope["server"]) == (address, address)
+
+
+@pytest.mark.parametrize("address, name", [(("::1", 80), "::1:80"), (None, "-")])
+def test_a_client_has_a_name_for_the_log(address: Any, name: str) -> None:
+    assert client_name(address) == name
 
 
 def test_H6_the_scheme_is_https_over_tls() -> None:
