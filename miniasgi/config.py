@@ -7,6 +7,7 @@ and the `Service` that connections share. Knows no socket. The command line is d
 import asyncio
 import dataclasses
 import importlib
+import math
 import os
 import random
 import sys
@@ -18,7 +19,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from . import logs, proxy
 from .importer import ConfigError, Interface, discover, load_app
 from .lifespan import Mode
-from .response import FRAMING, DefaultHeaders, HeaderLines
+from .response import FRAMING, HeaderLines
 from .rules import Limits
 from .service import Parser, Service, Timeouts
 from .types import App
@@ -240,12 +241,14 @@ class Config:
                 head=self.limit_request_head,
                 fields=self.limit_request_fields,
                 line=self.limit_request_line,
-                body=self.limit_request_body,
+                body=self.limit_request_body or math.inf,
             ),
             timeouts=Timeouts(
-                head=self.timeout_request_head, body=self.timeout_request_body, keep_alive=self.timeout_keep_alive
+                head=self.timeout_request_head or math.inf,
+                body=self.timeout_request_body or math.inf,
+                keep_alive=self.timeout_keep_alive,
             ),
-            defaults=DefaultHeaders(self.server_header, self.date_header, headers),
+            header_lines=HeaderLines(self.server_header, self.date_header, headers),
             access_log=logs.access_log() if self.access_log else None,
             root_path=self.root_path,
             state=state,

@@ -12,18 +12,18 @@ import enum
 import logging
 import socket
 import struct
+import sys
 from collections.abc import Iterator
 from time import perf_counter
 from typing import BinaryIO, cast
 
-from .cycle import Cycle, Phase, start_task
+from .cycle import Cycle, Phase
 from .deadline import Deadline
-from .events import BadRequest, Body, Event, Request
+from .events import BadRequest, Body, End, Event, Request
 from .response import Framing, Response, refusal
-from .rules import Terms, judge, over_body
+from .rules import judge, over_body
 from .scope import client_name, http_scope, scope_of
 from .service import Service
-from .types import Address, Scope
 
 logger = logging.getLogger("miniasgi.error")
 
@@ -47,16 +47,6 @@ class Input(enum.Enum):
 _OPEN = (Input.HEAD, Input.BODY)
 
 
-class Waiting(enum.Enum):
-    """What the deadline of a connection is for."""
-
-    NOTHING = "the app's turn"
-    HEAD = "a request head"
-    BODY = "content"
-    IDLE = "another request"
-    CLOSE = "the client to take our last bytes"
-
-
 class Connection(asyncio.Protocol):
     """A client's connection (RFC 9112 section 9). Is the `Wire` of its cycles."""
 
@@ -70,46 +60,35 @@ class Connection(asyncio.Protocol):
         self._drained = asyncio.Event()
         # Input, from bytes that nobody has parsed to content that nobody has taken:
         self._input = Input.HEAD
-        self._backlog = bytearray()
-        self._events: Iterator[Event] | None = None
-        self._content = self._unread = 0  # bytes of this request: all so far, not yet taken
+        self._backlog = b""
+        self._events: Iterator[Event] = iter(())
+        self._content = 0  # bytes of this request's, so far
         self._reading = True
-        # The request being answered; its task is None until it has been started:
-        self._cycle: Cycle | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._began = 0.0
-        # What the client owes us, by when, and whether it has begun:
-        self._waiting = Waiting.NOTHING
+        self._cycle: Cycle | None = None  # the request being answered
+        # What the client owes us in time: a head that it has begun, content, taking our last bytes:
         self._deadline = Deadline(service.loop, self._on_deadline)
         self._heard = False
         self._unsent = 0
 
     def __repr__(self) -> str:
-        return f"<Connection {self.client} {self._cycle or self._waiting.value}>"
+        return f"<Connection {client_name(self._scope['client'])} {self._cycle or self._input.name}>"
 
     # The transport's side:
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
         self._scope = scope_of(self.transport, self.service.root_path)
-        self.client: Address | None = self._scope["client"]
         self.service.connections.add(self)
-        self._wait(Waiting.HEAD, self.service.timeouts.head)
+        self._deadline.set(self.service.timeouts.head)
 
     def data_received(self, data: bytes) -> None:
         if self._input is Input.OVER:
             return
-        self._heard = self._input is Input.HEAD
-        if self._events is None:
-            self._events = self.parser.feed(data)
-        else:
-            self._backlog += data
+        heard, self._heard = self._heard, self._input is Input.HEAD
+        self._backlog += data
         self._advance()
-        if self._reading and self._unread + len(self._backlog) > _HIGH_WATER:
-            self._reading = False
-            self.transport.pause_reading()
-        if self._heard and self._waiting is Waiting.IDLE:  # some of a head, not all of it
-            self._wait(Waiting.HEAD, self.service.timeouts.head)
+        if self._heard and not heard:  # some of a head, not all of it
+            self._deadline.set(self.service.timeouts.head)
 
     def eof_received(self) -> bool:
         """The client sends no more: it has left, as far as anybody can tell (H25).
@@ -127,7 +106,7 @@ class Connection(asyncio.Protocol):
         self._deadline.close()
         self._drained.set()
         self.leave()
-        if self._task is None:  # nobody has begun to answer
+        if self._cycle is not None and self._cycle.task is None:  # nobody has begun to answer
             self._cycle = None
 
     def pause_writing(self) -> None:
@@ -148,91 +127,85 @@ class Connection(asyncio.Protocol):
         pipelines a thousand must not keep the others waiting.
         """
         self._pull()
-        if self._cycle is not None and self._task is None:
+        if self._cycle is not None and self._cycle.task is None:
             self._start(self._cycle)
             if self._cycle is None:
                 self._pull()
                 if self._cycle is not None:
                     self.service.loop.call_soon(self._advance)
+        self._regulate()
 
     def _pull(self) -> None:
         """Takes events from the parser until a request is complete, or there are no more."""
         try:
-            while self._events is not None and self._input in _OPEN:
+            while self._input in _OPEN:
                 for event in self._events:
                     self.on_event(event)
                     if self._input not in _OPEN:
                         return
-                self._events = self.parser.feed(bytes(self._backlog)) if self._backlog else None
-                self._backlog.clear()
+                if not self._backlog:
+                    return
+                self._events, self._backlog = self.parser.feed(self._backlog), b""
         except BadRequest as error:
             self._refuse(error)
-        self._read_on()
 
     def on_event(self, event: Event) -> None:
         """Takes one event of the parser; raises `BadRequest` for one that breaks the rules."""
-        if isinstance(event, Request):
-            self._on_request(event)
-        elif isinstance(event, Body):
-            self._on_body(event.data)
-        elif self._cycle is None:  # answered before it was complete
-            self._input = Input.HEAD
-        else:
-            self._input = Input.COMPLETE
-            self._cycle.end()
-            if not self._cycle.terms.keep_alive:
-                self._stop_input()
-
-    def _on_request(self, request: Request) -> None:
-        service = self.service
-        terms = judge(request, service.limits)
-        response = self.response_class(request.method, request.http_version, terms, service.defaults, service.known)
-        if service.closing:
-            response.keep_alive = False
-        self._cycle = self.cycle_class(request, terms, self.build_scope(request, terms), response, self)
-        self._began = perf_counter()
-        self._input = Input.BODY
-        self._content = self._unread = 0
-        self._waiting = Waiting.NOTHING
-        self._heard = False
-
-    def build_scope(self, request: Request, terms: Terms) -> Scope:
-        """What the app is told of a request; see `scope.http_scope`."""
-        return http_scope(self._scope, request, terms, self.service.state)
-
-    def _on_body(self, data: bytes) -> None:
-        limit = self.service.limits.body
-        self._content += len(data)
-        if limit is not None and self._content > limit:
-            raise over_body(limit)
-        if self._cycle is not None:
-            self._unread += len(data)
-            self._waiting = Waiting.NOTHING
-            self._cycle.feed(data)
-        elif self._content > _DISCARD:
-            self._close(linger=True)
+        service, cycle = self.service, self._cycle
+        match event:
+            case Request():
+                terms = judge(event, service.limits)
+                terms.keep_alive = terms.keep_alive and not service.closing
+                response = self.response_class(event, terms, service.header_lines)
+                scope = http_scope(self._scope, event, terms, service.state)
+                self._cycle = self.cycle_class(scope, response, self)
+                self._input, self._heard, self._content = Input.BODY, False, 0
+            case Body(data):
+                self._content += len(data)
+                if self._content > service.limits.body:
+                    raise over_body(service.limits.body)
+                if cycle is not None:
+                    cycle.feed(data)
+                elif self._content > _DISCARD:
+                    self._close(linger=True)
+            case End() if cycle is None:  # answered before it was complete
+                self._input = Input.HEAD
+            case End():
+                self._input = Input.COMPLETE
+                cycle.end()
 
     def _start(self, cycle: Cycle) -> None:
-        """Calls the app. On Python 3.12+ it runs right here until it first has to wait."""
+        """Calls the app. On Python 3.12+ it runs right here until it first has to wait.
+
+        That saves a turn of the event loop per request, and a system call when the app never waits.
+        """
         service = self.service
         if service.concurrency is not None and len(service.tasks) >= service.concurrency:
             self._refuse(BadRequest(503, f"{service.concurrency} requests are being answered"))
             return
-        task = start_task(cycle.run(service.app), service.loop)
+        answer = cycle.run(service.app)
+        if sys.version_info >= (3, 12):
+            task = asyncio.Task(answer, loop=service.loop, eager_start=True)
+        else:
+            task = service.loop.create_task(answer)
         if not task.done():
             service.tasks.add(task)
             task.add_done_callback(service.tasks.discard)
-            self._task = task if self._cycle is cycle else None
+            cycle.task = task
 
-    def _read_on(self) -> None:
-        """Reads again, if we had stopped and what we have is about to be used up."""
-        if not self._reading and self._events is None and self._unread <= _HIGH_WATER:
-            self._reading = True
-            self.transport.resume_reading()
+    def _regulate(self) -> None:
+        """Reads from the client only while little of what it sent is waiting."""
+        unread = self._cycle.unread if self._cycle is not None else 0
+        reading = unread + len(self._backlog) <= _HIGH_WATER
+        if reading is not self._reading:
+            self._reading = reading
+            if reading:
+                self.transport.resume_reading()
+            else:
+                self.transport.pause_reading()
 
     def _stop_input(self) -> None:
-        self._input, self._events = Input.OVER, None
-        self._backlog.clear()
+        self._input, self._events, self._backlog = Input.OVER, iter(()), b""
 
     # The cycle's side (Wire):
 
@@ -252,58 +225,51 @@ class Connection(asyncio.Protocol):
         """Asks a client that waits for it to go on (RFC 9110 10.1.1), and sets its deadline."""
         cycle = self._cycle
         assert cycle is not None  # any other has been told that its client left
-        if cycle.terms.expects_continue and cycle.phase is Phase.START:
-            cycle.terms.expects_continue = False
-            cycle.response.keep_alive = cycle.terms.keep_alive and not self.service.closing
+        terms = cycle.response.terms
+        if terms.expects_continue and cycle.phase is Phase.START:
+            terms.expects_continue = False
             if not self._content:
                 self.write(CONTINUE)
-        self._wait(Waiting.BODY, self.service.timeouts.body)
+        self._deadline.set(self.service.timeouts.body)
 
-    def took_body(self, size: int) -> None:
-        self._unread -= size
-        self._read_on()
+    def took_body(self) -> None:
+        self._regulate()
 
     async def send_file(self, file: BinaryIO, count: int) -> None:
-        loop = self.service.loop
+        loop, sent = self.service.loop, 0
         try:
             sent = await loop.sendfile(self.transport, file, 0, count)
         except NotImplementedError:  # uvloop
-            sent = await self._copy_file(file, count)
+            while sent < count and not self.transport.is_closing():
+                data = await loop.run_in_executor(None, file.read, min(_PIECE, count - sent))
+                if not data:
+                    break
+                self.write(data)
+                await self.drain()
+                sent += len(data)
         except (ConnectionError, RuntimeError):  # gone, or found to be closing
-            sent = 0
+            pass
         if sent < count and not self.transport.is_closing():
             self.abort()
             raise OSError(f"only {sent} of {count} bytes of a file could be sent")
 
-    async def _copy_file(self, file: BinaryIO, count: int) -> int:
-        sent = 0
-        while data := await self.service.loop.run_in_executor(None, file.read, min(_PIECE, count - sent)):
-            self.write(data)
-            await self.drain()
-            if self.transport.is_closing():
-                break
-            sent += len(data)
-        return sent
-
     def finished(self, cycle: Cycle) -> None:
         """The response is out: on to the next request, or the end of the connection."""
-        service, task = self.service, self._task
-        self._cycle = self._task = None
+        service, self._cycle = self.service, None
         if service.access_log is not None:
-            service.access_log.record(cycle.scope["client"], cycle, perf_counter() - self._began)
+            service.access_log.record(cycle.scope["client"], cycle, perf_counter() - cycle.began)
         service.finished += 1
         if service.on_finished is not None:
             service.on_finished(service.finished)
         if cycle.phase is Phase.FAILED and cycle.response.framing is Framing.CLOSE:
-            self._reset()
-        elif not cycle.response.keep_alive or self._input is Input.OVER or service.closing:
+            self.abort()  # a graceful end would be the end of the content, RFC 9112 6.3
+        elif not cycle.response.terms.keep_alive or self._input is Input.OVER or service.closing:
             self._close(linger=self._input is Input.BODY)
         else:
             if self._input is Input.COMPLETE:
                 self._input = Input.HEAD
-            self._unread = 0
-            self._wait(Waiting.IDLE, service.timeouts.keep_alive)
-            if task is not None:  # else we are inside of `_advance`
+            self._deadline.set(service.timeouts.keep_alive)
+            if cycle.task is not None:  # else we are inside of `_advance`
                 self._advance()
 
     # The server's side:
@@ -311,7 +277,7 @@ class Connection(asyncio.Protocol):
     def shutdown(self) -> None:
         """The server stops: ends now if idle, else after the current response."""
         if self._cycle is not None:
-            self._cycle.response.keep_alive = False
+            self._cycle.response.terms.keep_alive = False
         elif not self._heard:
             self._close()
 
@@ -319,34 +285,32 @@ class Connection(asyncio.Protocol):
         """Tells the app that the client has left, or that it must be treated so."""
         if self._cycle is not None:
             self._cycle.leave()
-            if self.service.cancel_on_disconnect and self._task is not None:
-                self._task.cancel()
+            if self.service.cancel_on_disconnect and self._cycle.task is not None:
+                self._cycle.task.cancel()
 
     def abort(self) -> None:
-        """Ends the connection now, whatever is unsent."""
+        """Ends the connection now, with a reset, whatever is unsent."""
+        if not self.transport.is_closing():
+            sock = self.transport.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.transport.abort()
 
     # Endings and deadlines:
 
     def _refuse(self, error: BadRequest) -> None:
         """Answers for the app, with a status and no detail, and closes."""
-        logger.warning("%s - %s", client_name(self.client), error)
-        cycle, self._cycle, self._task = self._cycle, None, None
+        logger.warning("%s - %s", client_name(self._scope["client"]), error)
+        cycle, self._cycle = self._cycle, None
+        content = True
         if cycle is not None:
-            cycle.give_up()
+            content = cycle.request.method != "HEAD"
+            cycle.phase = Phase.FAILED
+            cycle.leave()
             if cycle.response.framing is not Framing.HELD:
                 self.abort()
                 return
-        content = cycle is None or cycle.request.method != "HEAD"
-        self.write(refusal(error.status, self.service.defaults, content))
+        self.write(refusal(error.status, self.service.header_lines, content))
         self._close(linger=True)
-
-    def _reset(self) -> None:
-        """Ends the connection with an error: a graceful end would be the end of the content (RFC 9112 6.3)."""
-        if not self.transport.is_closing():
-            sock = self.transport.get_extra_info("socket")
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            self.abort()
 
     def _close(self, linger: bool = False) -> None:
         """Ends the connection once all is sent.
@@ -358,37 +322,25 @@ class Connection(asyncio.Protocol):
         if self.transport.is_closing():
             return
         self._unsent = self.transport.get_write_buffer_size()
-        self._wait(Waiting.CLOSE, _LINGER)
+        self._deadline.set(_LINGER)
         if linger and self.transport.can_write_eof():
             self.transport.write_eof()
-            self._read_on()
+            self._regulate()
         else:
             self.transport.close()
 
-    def _wait(self, waiting: Waiting, seconds: float) -> None:
-        """Sets what the client owes us, and by when; 0 is for ever, where an option can say so."""
-        self._waiting = waiting
-        if seconds > 0 or waiting not in (Waiting.HEAD, Waiting.BODY):
-            self._deadline.set(seconds)
-        else:
-            self._deadline.clear()
-
     def _on_deadline(self) -> None:
-        """The client was too slow."""
-        match self._waiting:
-            case Waiting.NOTHING:
-                pass
-            case Waiting.CLOSE:
-                unsent, self._unsent = self._unsent, self.transport.get_write_buffer_size()
-                if 0 < self._unsent < unsent:
-                    self._wait(Waiting.CLOSE, _LINGER)  # slow, but getting there
-                else:
-                    self.abort()
-            case Waiting.BODY if self._cycle and not self._cycle.hungry:
-                self._waiting = Waiting.NOTHING  # the app gave up waiting before the client did
-            case Waiting.HEAD if not self._heard:
-                self._close()
-            case Waiting.IDLE:
-                self._close(linger=self._input is Input.BODY)
-            case slow:
-                self._refuse(BadRequest(408, f"waited too long for {slow.value}"))
+        """The client was too slow: with content, its last bytes, a head, or just idle."""
+        if self._cycle is not None:
+            if self._cycle.hungry:  # else the app gave up waiting, or works
+                self._refuse(BadRequest(408, "waited too long for content"))
+        elif self._input is Input.OVER:
+            unsent, self._unsent = self._unsent, self.transport.get_write_buffer_size()
+            if 0 < self._unsent < unsent:
+                self._deadline.set(_LINGER)  # slow, but getting there
+            else:
+                self.abort()
+        elif self._heard:
+            self._refuse(BadRequest(408, "waited too long for a request head"))
+        else:
+            self._close(linger=self._input is Input.BODY)

@@ -9,13 +9,10 @@ import asyncio
 import enum
 import logging
 import os
-import sys
-from collections.abc import Coroutine
-from typing import Any, BinaryIO, Protocol
+from time import perf_counter
+from typing import BinaryIO, Protocol
 
-from .events import Request
 from .response import Framing, Response
-from .rules import Terms
 from .types import App, Message, Scope
 
 logger = logging.getLogger("miniasgi.error")
@@ -39,8 +36,8 @@ class Wire(Protocol):
     def want_body(self) -> None:
         """The app waits for content."""
 
-    def took_body(self, size: int) -> None:
-        """The app took `size` bytes of content."""
+    def took_body(self) -> None:
+        """The app took what content there was."""
 
     def finished(self, cycle: "Cycle") -> None:
         """The response is complete, or will never be."""
@@ -66,15 +63,17 @@ class Cycle:
     counts bytes of content handed to the wire.
     """
 
-    def __init__(self, request: Request, terms: Terms, scope: Scope, response: Response, wire: Wire) -> None:
-        self.request = request
-        self.terms = terms
+    def __init__(self, scope: Scope, response: Response, wire: Wire) -> None:
         self.scope = scope
+        self.request = response.request
         self.response = response
         self.wire = wire
         self.phase = Phase.START
         self.sent = 0
         self.client_left = False
+        self.began = perf_counter()
+        self.task: asyncio.Task[None] | None = None  # of the app, None until it has been started
+        self.unread = 0  # bytes of content that the app has not taken
         self.hungry = False  # the app waits for content
         self._body: list[bytes] = []
         self._body_ended = False
@@ -89,6 +88,8 @@ class Cycle:
     def feed(self, data: bytes) -> None:
         """Some content of the request came."""
         self._body.append(data)
+        self.unread += len(data)
+        self.hungry = False
         self._wake()
 
     def end(self) -> None:
@@ -101,12 +102,6 @@ class Cycle:
         self.client_left = True
         self._wake()
 
-    def give_up(self) -> None:
-        """The connection answers in our place, or nobody does."""
-        if self.phase is not Phase.DONE:
-            self.phase = Phase.FAILED
-        self.leave()
-
     def _wake(self) -> None:
         if self._changed is not None:
             self._changed.set()
@@ -115,11 +110,15 @@ class Cycle:
         """Awaits the app: the one place. What it raises is logged once, and ends here (A8)."""
         try:
             await app(self.scope, self.receive, self.send)
+            if self.phase not in _OVER and not self.client_left:
+                raise RuntimeError("the app returned before its response was complete")
         except (Exception, asyncio.CancelledError) as error:
-            self._fail(error)
-        else:
-            if self.phase not in _OVER:
-                self._fail(None)
+            self._log_failure(error)
+            if self.phase not in _OVER and (isinstance(error, Exception) or not self.client_left):
+                self.wire.write(self.response.failure())
+        if self.phase not in _OVER:
+            self.phase = Phase.FAILED
+            self.wire.finished(self)
 
     # The app's side:
 
@@ -146,9 +145,8 @@ class Cycle:
     def _take_body(self) -> Message:
         body = b"".join(self._body)  # the very object, where there is only one
         self._body.clear()
-        self._body_taken = self._body_ended
-        if body:
-            self.wire.took_body(len(body))
+        self._body_taken, self.unread = self._body_ended, 0
+        self.wire.took_body()
         return {"type": "http.request", "body": body, "more_body": not self._body_ended}
 
     async def send(self, message: Message) -> None:
@@ -161,7 +159,8 @@ class Cycle:
             case Phase.BODY, "http.response.body":
                 self._send_body(message)
             case Phase.START, "http.response.start":
-                self._send_start(message)
+                self.response.start(message["status"], message.get("headers", ()), message.get("trailers", False))
+                self.phase = Phase.BODY
             case Phase.START | Phase.BODY, "http.response.early_hint":
                 # Legal after the start, too: while the head is held, 103 still comes first (E6).
                 self.wire.write(self.response.early_hint(message["links"]))
@@ -177,10 +176,6 @@ class Cycle:
                 raise RuntimeError(f"unexpected message {message.get('type')!r}: {self.phase.value}")
         if not self.wire.writable:
             await self.wire.drain()
-
-    def _send_start(self, message: Message) -> None:
-        self.response.start(message["status"], message.get("headers", ()), message.get("trailers", False))
-        self.phase = Phase.BODY
 
     def _send_body(self, message: Message) -> None:
         body = message.get("body", b"")
@@ -207,44 +202,22 @@ class Cycle:
 
     def _send_trailers(self, message: Message) -> None:
         more = bool(message.get("more_trailers", False))
-        self.wire.write(self.response.trailers(message.get("headers", ()), more))
+        self.wire.write(self.response.trailer_section(message.get("headers", ()), more))
+        self.response.trailers = more
         if not more:
-            self.response.trailers_wanted = False
             self._complete()
 
     def _complete(self) -> None:
         """The response is out, unless trailers are to come (H20)."""
-        self.phase = Phase.TRAILERS if self.response.trailers_wanted else Phase.DONE
+        self.phase = Phase.TRAILERS if self.response.trailers else Phase.DONE
         if self.phase is Phase.DONE:
             self._wake()
             self.wire.finished(self)
 
-    def _fail(self, error: BaseException | None) -> None:
-        """The app raised, or returned too early (`error` is None)."""
-        self._log_failure(error)
-        if self.phase in _OVER:
-            return
-        if not self.client_left or isinstance(error, Exception):
-            self.wire.write(self.response.failure())
-        self.phase = Phase.FAILED
-        self.wire.finished(self)
-
-    def _log_failure(self, error: BaseException | None) -> None:
+    def _log_failure(self, error: BaseException) -> None:
         line = f"{self.request.method} {self.request.target.decode('ascii')}"
         if self.client_left:
             logger.debug("%s: the client left, and the app ended with %r", line, error)
-        elif error is None:
-            logger.error("%s: the app returned before its response was complete", line)
         else:
             frames = error.__traceback__ and error.__traceback__.tb_next  # the app's, not ours
-            logger.error("%s: the app raised %s", line, type(error).__name__, exc_info=(type(error), error, frames))
-
-
-def start_task(coroutine: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> asyncio.Task[None]:
-    """A task that has already run up to its first wait, where Python can do that (3.12+).
-
-    Saves a turn of the event loop per request, and a system call when the app never waits.
-    """
-    if sys.version_info >= (3, 12):
-        return asyncio.Task(coroutine, loop=loop, eager_start=True)
-    return loop.create_task(coroutine)
+            logger.error("%s: the app failed: %r", line, error, exc_info=error.with_traceback(frames))

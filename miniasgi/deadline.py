@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 
 class Deadline:
-    """Calls `missed` once `set(seconds)` have gone by, unless it is set anew or cleared."""
+    """Calls `missed` once `set(seconds)` have gone by, unless it is set anew before."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, missed: Callable[[], None]) -> None:
         self._loop = loop
@@ -18,33 +18,23 @@ class Deadline:
         self._when = self._timer_at = math.inf  # on the loop's clock
         self._timer: asyncio.TimerHandle | None = None
 
-    def __repr__(self) -> str:
-        return f"<Deadline in {self._when - self._loop.time():.1f} s>"
-
     def set(self, seconds: float) -> None:
-        """Moves the moment to `seconds` from now."""
+        """Moves the moment to `seconds` from now; `math.inf` is never."""
         self._when = self._loop.time() + seconds
         if self._when < self._timer_at:
-            self._arm()
-
-    def clear(self) -> None:
-        """There is no deadline, until the next `set`."""
-        self._when = math.inf
+            self.close()
+            self._timer_at = self._when
+            self._timer = self._loop.call_at(self._when, self._fire)
 
     def close(self) -> None:
         """There will be none any more."""
         if self._timer is not None:
             self._timer.cancel()
 
-    def _arm(self) -> None:
-        self.close()
-        self._timer_at = self._when
-        self._timer = self._loop.call_at(self._when, self._fire)
-
     def _fire(self) -> None:
-        self._timer, self._timer_at = None, math.inf
-        if self._loop.time() >= self._when:
-            self._when = math.inf
+        self._timer_at = math.inf
+        left = self._when - self._loop.time()
+        if left > 0:
+            self.set(left)
+        else:
             self._missed()
-        elif self._when < math.inf:
-            self._arm()

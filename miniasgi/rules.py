@@ -4,12 +4,12 @@ Owns the judgement that makes both parsers accept and refuse the same, and the r
 fields that steer a connection. Knows no socket, no ASGI, and no parser: it sees a `Request`.
 """
 
+import math
 import re
 from dataclasses import dataclass
 from itertools import chain
 
 from .events import BadRequest, Request
-from .types import Headers
 
 _STEERING = frozenset((b"host", b"connection", b"content-length", b"transfer-encoding", b"expect", b"te"))
 # What a uri-host [ ":" port ] can never hold is enough to refuse one (RFC 9110 7.2).
@@ -21,12 +21,12 @@ _LENGTH = re.compile(rb"\d{1,18}")  # what fits 64 bits: an overflow is a smuggl
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much one request may ask of us, in bytes (fields: a count). `body` None: no limit."""
+    """How much one request may ask of us, in bytes (fields: a count)."""
 
     head: int = 65536
     fields: int = 100
     line: int = 8192
-    body: int | None = None
+    body: float = math.inf
 
     def overrun(self, line_length: int) -> BadRequest:
         """The refusal for a head that grows without end: 414 for its line, else 431."""
@@ -56,30 +56,28 @@ def judge(request: Request, limits: Limits) -> Terms:
     (RFC 9112 3.2.2).
     """
     fields = _steering_fields(request, limits)
-    is_http_1_1 = request.http_version == "1.1"
-    if not is_http_1_1 and request.http_version != "1.0":
+    if request.http_version not in ("1.0", "1.1"):
         # Version 0.9 has no head at all, so it is no HTTP that we could call "not supported".
         status = 400 if request.http_version == "0.9" else 505
         raise BadRequest(status, f"HTTP version {request.http_version} (RFC 9110 15.6.6)")
     if not request.method.isupper():
         # ASGI gives methods in upper case, and "get" is not GET (RFC 9110 9.1).
         raise BadRequest(400, f"method {request.method} is not in upper case")
-    hosts = fields.get(b"host", ())
-    if len(hosts) != 1 and (is_http_1_1 or hosts):
-        raise BadRequest(400, f"{len(hosts)} Host fields (RFC 9112 3.2)")
-    if hosts and not _is_host(hosts[0]):
-        raise BadRequest(400, "invalid Host (RFC 9112 3.2)")
+    is_http_1_1 = request.http_version == "1.1"
+    hosts = fields.get(b"host", [])
+    if len(hosts) > 1 or (is_http_1_1 and not hosts) or not all(map(_is_host, hosts)):
+        raise BadRequest(400, f"{len(hosts)} Host fields, or an invalid one (RFC 9112 3.2)")
     raw_path, _, query_string = _origin_form(request).partition(b"?")
-    if not fields or (len(fields) == 1 and hosts):  # the common request: a Host, no more
+    if len(fields) == len(hosts):  # the common request: a Host, no more
         return Terms(raw_path, query_string, is_http_1_1, False, False)
-    _judge_framing(fields, is_http_1_1, limits)
-    options = _tokens(fields.get(b"connection", ()))
+    _judge_framing(fields.get(b"content-length", []), fields.get(b"transfer-encoding", []), is_http_1_1, limits)
+    options = _tokens(fields, b"connection")
     return Terms(
         raw_path,
         query_string,
         b"close" not in options and (is_http_1_1 or b"keep-alive" in options),
-        is_http_1_1 and b"100-continue" in _tokens(fields.get(b"expect", ())),
-        is_http_1_1 and b"trailers" in _tokens(fields.get(b"te", ())),
+        is_http_1_1 and b"100-continue" in _tokens(fields, b"expect"),
+        is_http_1_1 and b"trailers" in _tokens(fields, b"te"),
     )
 
 
@@ -110,11 +108,10 @@ def _origin_form(request: Request) -> bytes:
     scheme, _, rest = target.partition(b"://")
     before, mark, query = rest.partition(b"?")  # the query may have slashes, too
     authority, _, path = before.partition(b"/")
-    if scheme.lower() not in (b"http", b"https"):
+    if scheme.lower() not in (b"http", b"https") or not authority or not _is_host(authority):  # RFC 9110 4.2.4, too
         raise BadRequest(400, "invalid request target (RFC 9112 3.2)")
-    if not authority or not _is_host(authority):  # no userinfo either, RFC 9110 4.2.4
-        raise BadRequest(400, "invalid authority in the request target (RFC 9110 4.2)")
-    _replace_host(request.headers, authority)
+    # The target's authority wins over the Host field (RFC 9112 3.2.2 MUST).
+    request.headers[:] = [(b"host", authority), *(field for field in request.headers if field[0] != b"host")]
     return b"/" + path + mark + query
 
 
@@ -122,36 +119,24 @@ def _is_host(text: bytes) -> bool:
     return text.translate(None, _NOT_IN_HOST) == text
 
 
-def _replace_host(headers: Headers, authority: bytes) -> None:
-    """The target's authority wins over the Host field (RFC 9112 3.2.2 MUST)."""
-    names = [name for name, _ in headers]
-    place = names.index(b"host") if b"host" in names else 0
-    headers[place : place + (b"host" in names)] = [(b"host", authority)]
-
-
-def _judge_framing(fields: dict[bytes, list[bytes]], is_http_1_1: bool, limits: Limits) -> None:
+def _judge_framing(lengths: list[bytes], codings: list[bytes], is_http_1_1: bool, limits: Limits) -> None:
     """The rules that keep requests from being smuggled (RFC 9112 6.1 to 6.3)."""
-    lengths = fields.get(b"content-length")
-    codings = fields.get(b"transfer-encoding")
-    if codings:
-        if lengths:
-            raise BadRequest(400, "Content-Length with Transfer-Encoding (RFC 9112 6.3)")
-        if not is_http_1_1:
-            raise BadRequest(400, "Transfer-Encoding in HTTP/1.0 (RFC 9112 6.1)")
-        if [coding.lower() for coding in codings] != [b"chunked"]:
-            raise BadRequest(501, "a transfer coding other than chunked (RFC 9112 6.1)")
-    elif lengths:
-        if len(lengths) > 1 or not _LENGTH.fullmatch(lengths[0]):
-            raise BadRequest(400, "invalid Content-Length (RFC 9112 6.3)")
-        if limits.body is not None and int(lengths[0]) > limits.body:
-            raise over_body(limits.body)
+    if codings and (lengths or not is_http_1_1):
+        raise BadRequest(400, "Transfer-Encoding with Content-Length, or in HTTP/1.0 (RFC 9112 6.1, 6.3)")
+    if codings and [coding.lower() for coding in codings] != [b"chunked"]:
+        raise BadRequest(501, "a transfer coding other than chunked (RFC 9112 6.1)")
+    if len(lengths) > 1 or not all(map(_LENGTH.fullmatch, lengths)):
+        raise BadRequest(400, "invalid Content-Length (RFC 9112 6.3)")
+    if lengths and int(lengths[0]) > limits.body:
+        raise over_body(limits.body)
 
 
-def over_body(limit: int) -> BadRequest:
+def over_body(limit: float) -> BadRequest:
     """The refusal for content over `limit` bytes, declared or actual (RFC 9110 15.5.14)."""
-    return BadRequest(413, f"content over {limit} bytes (RFC 9110 15.5.14)")
+    return BadRequest(413, f"content over {limit:.0f} bytes (RFC 9110 15.5.14)")
 
 
-def _tokens(values: list[bytes] | tuple[()]) -> set[bytes]:
+def _tokens(fields: dict[bytes, list[bytes]], name: bytes) -> set[bytes]:
     """The members of a comma-separated list, lower-cased, without parameters (RFC 9110 5.6.1)."""
-    return {member.partition(b";")[0].strip().lower() for value in values for member in value.split(b",")}
+    members = b",".join(fields.get(name, ())).split(b",")
+    return {member.partition(b";")[0].strip().lower() for member in members}

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from .cycle import Cycle
 from .events import Event
-from .response import DefaultHeaders, HeaderLines
+from .response import HeaderLines
 from .rules import Limits
 from .types import Address, App
 
@@ -34,7 +34,7 @@ class AccessLog(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Deadlines for a client, in seconds; 0 for `head` or `body` turns that one off."""
+    """Deadlines for a client, in seconds; `math.inf` for none."""
 
     head: float = 10.0  # from the first byte (or the connection) to the end of the head
     body: float = 60.0  # without any content, while the app waits for it
@@ -50,8 +50,7 @@ class Service:
     parser_class: type[Parser]
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
-    defaults: DefaultHeaders = field(default_factory=DefaultHeaders)
-    known: HeaderLines = field(default_factory=HeaderLines)
+    header_lines: HeaderLines = field(default_factory=HeaderLines)
     access_log: AccessLog | None = None
     root_path: str = ""
     state: dict[str, Any] = field(default_factory=dict)

@@ -713,4 +713,4 @@ def test_a_repr_tells_what_is_going_on(serve: Serve) -> None:
     client.ask(get())
     shown = server.call(lambda: [repr(connection) for connection in server.service.connections])
     host, port = client.sock.getsockname()
-    assert shown == [f"<Connection {(host, port)} another request>"]
+    assert shown == [f"<Connection {host}:{port} HEAD>"]

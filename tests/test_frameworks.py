@@ -121,7 +121,7 @@ def test_A8_what_fastapi_lets_through_is_logged_once_and_is_a_500(serve: Serve) 
     with logged() as log, httpx_client(serve(shop())) as client:
         assert client.get("/broken").status_code == 500
         assert client.get("/items/1").status_code == 200
-    assert [line for line in log if "raised" in line] == ["GET /broken: the app raised RuntimeError"]
+    assert [line for line in log if "failed" in line] == ["GET /broken: the app failed: RuntimeError('boom')"]
 
 
 def test_background_tasks_run_after_the_response_and_hold_nobody(serve: Serve) -> None:

@@ -111,8 +111,7 @@ def test_a_head_that_h11_would_mend_is_refused_at_once():
         (["Content-Length: 2", "Content-Length: 2"], "repeated"),
         (["content-length: 2", "CONTENT-LENGTH: 2"], "repeated"),
         (["Transfer-Encoding: chunked", "Transfer-Encoding: chunked"], "repeated"),
-        (["Content-Length: 2, 2"], "invalid"),
-        (["Content-Length: "], "invalid"),
+        (["Content-Length: 2, 2"], "repeated"),
     ],
 )
 def test_framing_that_h11_would_merge_is_refused(lines, message):

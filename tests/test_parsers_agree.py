@@ -323,7 +323,6 @@ DIFFERENCES = {
     "no-transfer-coding": (request("POST", "/", "Transfer-Encoding:"), [501], [400]),
     "chunked-chunked": (request("POST", "/", "Transfer-Encoding: chunked, chunked"), [501], [400]),
     "gzip-in-http-1.0": (request("POST", "/", "Transfer-Encoding: gzip", version="1.0"), [501], [400]),
-    "gzip-and-content-length": (request("POST", "/", "Content-Length: 2", "Transfer-Encoding: gzip"), [501], [400]),
     "gzip-twice": (request("POST", "/", "Transfer-Encoding: gzip", "Transfer-Encoding: gzip"), [400], [501]),
     # llhttp knows no tab here (RFC 9112 5.1 does), and refuses after the head:
     "tab-after-chunked": (request("POST", "/", "Transfer-Encoding: chunked\t") + b"0\r\n\r\n", [END], [400]),
@@ -420,7 +419,7 @@ def conversations(draw):
         method, target = draw(st.sampled_from(["GET", "POST", "HEAD", "DELETE"])), draw(TARGET)
         if authority := target.partition(b"://")[2]:
             host = (b"host", authority.partition(b"/")[0])
-            headers = [host if name == b"host" else (name, value) for name, value in headers]
+            headers = [host, *(field for field in headers if field[0] != b"host")]
         head = [b"%b %b HTTP/1.1" % (method.encode(), target), *lines, b"", b""]
         data += b"\r\n" * draw(st.integers(0, 2)) + b"\r\n".join(head) + body
         events += [Request(method, target, "1.1", headers), *[Body(content)] * bool(content), END]

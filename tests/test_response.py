@@ -6,18 +6,19 @@ from types import SimpleNamespace
 import pytest
 
 from miniasgi import response as module
-from miniasgi.response import DefaultHeaders, Framing, HeaderLines, Response, refusal
+from miniasgi.events import Request
+from miniasgi.response import Framing, HeaderLines, Response, refusal
 from miniasgi.rules import Terms
 
 OK = b"HTTP/1.1 200 OK\r\n"
-PLAIN = DefaultHeaders(server=False, date=False)
+PLAIN = HeaderLines(server=False, date=False)
 CHUNKED = b"transfer-encoding: chunked\r\n"
 CLOSE = b"connection: close\r\n"
 
 
 def response(method="GET", version="1.1", keep_alive=True, waits=False, te=False, defaults=PLAIN):
     terms = Terms(b"/", b"", keep_alive, waits, te)
-    return Response(method, version, terms, defaults, HeaderLines())
+    return Response(Request(method, b"/", version, []), terms, defaults)
 
 
 def started(*headers, status=200, trailers=False, **request):
@@ -42,7 +43,7 @@ def test_content_in_one_piece_gets_its_length(body):
     simple = started()
     assert simple.content(body, False) == OK + b"content-length: %d\r\n\r\n%b" % (len(body), body)
     assert simple.framing is Framing.LENGTH
-    assert simple.keep_alive
+    assert simple.terms.keep_alive
     assert repr(simple) == "<Response 200 LENGTH>"
 
 
@@ -52,7 +53,7 @@ def test_content_in_pieces_is_chunked():
     assert stream.framing is Framing.CHUNKED
     assert stream.content(b"a" * 26, True) == b"1a\r\n" + b"a" * 26 + b"\r\n"
     assert stream.content(b"b", False) == b"1\r\nb\r\n0\r\n\r\n"
-    assert stream.keep_alive
+    assert stream.terms.keep_alive
 
 
 def test_no_data_is_no_chunk_since_an_empty_one_would_end_the_content():
@@ -74,14 +75,14 @@ def test_a_length_of_the_app_frames_content_in_pieces():
 def test_http_1_0_gets_a_length_and_may_keep_the_connection():
     simple = started(version="1.0")
     assert simple.content(b"hi", False) == OK + b"content-length: 2\r\nconnection: keep-alive\r\n\r\nhi"
-    assert simple.keep_alive
+    assert simple.terms.keep_alive
 
 
 def test_http_1_0_gets_no_chunks_but_the_end_of_the_connection():
     stream = started(version="1.0")
     assert stream.content(b"he", True) == OK + CLOSE + b"\r\nhe"
     assert stream.framing is Framing.CLOSE
-    assert not stream.keep_alive
+    assert not stream.terms.keep_alive
     assert stream.content(b"llo", False) == b"llo"
 
 
@@ -104,7 +105,7 @@ def test_head_announces_what_get_would_and_has_no_content(headers, more, length)
     assert answer.content(b"hi", more) == OK + length + b"\r\n"
     assert answer.framing is Framing.NONE
     assert answer.content(b"more", False) == b""
-    assert answer.keep_alive
+    assert answer.terms.keep_alive
 
 
 @pytest.mark.parametrize("more", [False, True])
@@ -128,22 +129,22 @@ def test_304_has_no_content_and_only_the_length_that_the_app_gave(headers, lengt
 
 def test_content_over_its_length_is_refused_and_nothing_of_it_is_sent():
     stream = started((b"content-length", b"5"))
-    with pytest.raises(RuntimeError, match="1 bytes over"):
+    with pytest.raises(RuntimeError, match="content-length leaves"):
         stream.content(b"hello!", False)
     assert stream.framing is Framing.HELD
     assert stream.content(b"he", True).endswith(b"\r\n\r\nhe")
-    with pytest.raises(RuntimeError, match="1 bytes over"):
+    with pytest.raises(RuntimeError, match="content-length leaves"):
         stream.content(b"llo!", True)
     assert stream.content(b"llo", False) == b"llo"
 
 
 def test_content_short_of_its_length_is_refused():
     stream = started((b"content-length", b"5"))
-    with pytest.raises(RuntimeError, match="1 bytes short"):
+    with pytest.raises(RuntimeError, match="content-length leaves"):
         stream.content(b"hell", False)
     assert stream.framing is Framing.HELD
     assert stream.content(b"hell", True).endswith(b"\r\n\r\nhell")
-    with pytest.raises(RuntimeError, match="1 bytes short"):
+    with pytest.raises(RuntimeError, match="content-length leaves"):
         stream.content(b"", False)
     assert stream.content(b"o", False) == b"o"
 
@@ -187,24 +188,24 @@ def test_h18_a_transfer_encoding_of_the_app_is_ignored(value):
 @pytest.mark.parametrize("value", [b"close", b"Close", b"x, close"])
 def test_the_app_may_close_the_connection(value):
     last = started((b"Connection", value))
-    assert not last.keep_alive
+    assert not last.terms.keep_alive
     assert last.content(b"", False) == OK + b"content-length: 0\r\n" + CLOSE + b"\r\n"
 
 
 def test_the_app_cannot_keep_the_connection():
     last = started((b"connection", b"keep-alive"), keep_alive=False)
-    assert not last.keep_alive
+    assert not last.terms.keep_alive
     assert last.content(b"", False).count(b"connection:") == 1
 
 
 def test_the_connection_may_be_closed_up_to_the_head():
     last = started()
-    last.keep_alive = False
+    last.terms.keep_alive = False
     assert CLOSE in last.content(b"", False)
 
 
 def test_who_waits_for_a_100_and_gets_an_answer_is_not_kept():
-    assert not response(waits=True).keep_alive
+    assert CLOSE in started(waits=True).content(b"", False)
 
 
 @pytest.mark.parametrize("status", [299, 600, 999])
@@ -226,8 +227,8 @@ def refused(error, *start):
     with pytest.raises(error):
         answer.start(*start)
     assert repr(answer) == "<Response - HELD>"
-    assert answer.keep_alive
-    assert answer.trailers_wanted
+    assert answer.terms.keep_alive
+    assert not answer.trailers
     answer.start(201, [(b"a", b"b")], False)
     assert answer.content(b"hi", False) == b"HTTP/1.1 201 Created\r\na: b\r\ncontent-length: 2\r\n\r\nhi"
 
@@ -239,7 +240,7 @@ def test_a_status_that_is_not_final_is_refused(status):
 
 @pytest.mark.parametrize("status", ["200", b"200", 200.0, None])
 def test_a6_a_status_that_is_no_int_is_refused(status):
-    refused(TypeError, status, [], False)
+    refused(ValueError, status, [], False)
 
 
 @pytest.mark.parametrize("name", [b"", b"a b", b"a:", b":status", b"a\r\nb", b"a\n", b"a\0", b"\xe4", b"(a)"])
@@ -247,7 +248,7 @@ def test_a_name_that_is_no_token_is_refused(name):
     refused(ValueError, 200, [(b"connection", b"close"), (name, b"")], False)
 
 
-@pytest.mark.parametrize("name", [b"a", b"content-length", b"connection", b"transfer-encoding", b"date"])
+@pytest.mark.parametrize("name", [b"a", b"content-length", b"date"])
 @pytest.mark.parametrize("value", [b"1\r\nb: c", b"1\n", b"1\r", b"1\0", b"\x01", b"1\x0b", b"1\x7f"])
 def test_a_control_character_in_a_value_is_refused(name, value):
     refused(ValueError, 200, [(b"b", b"c"), (name, value)], True)
@@ -324,16 +325,16 @@ def test_e6_early_hints_are_checked_even_if_they_are_dropped(version, links, err
 
 def test_e7_trailers_follow_the_last_chunk():
     stream = started(te=True, trailers=True)
-    assert stream.trailers_wanted
+    assert stream.trailers
     assert stream.content(b"hi", False) == OK + CHUNKED + b"\r\n2\r\nhi\r\n0\r\n"
-    assert stream.trailers([(b"A", b"b")], True) == b"a: b\r\n"
-    assert stream.trailers([[b"C", b"d"], [b"E", b"f"]], False) == b"c: d\r\ne: f\r\n\r\n"
+    assert stream.trailer_section([(b"A", b"b")], True) == b"a: b\r\n"
+    assert stream.trailer_section([[b"C", b"d"], [b"E", b"f"]], False) == b"c: d\r\ne: f\r\n\r\n"
 
 
 def test_e7_trailers_may_follow_content_without_data_and_be_none():
     stream = started(te=True, trailers=True)
     assert stream.content(b"", False) == OK + CHUNKED + b"\r\n0\r\n"
-    assert stream.trailers([], False) == b"\r\n"
+    assert stream.trailer_section([], False) == b"\r\n"
 
 
 def test_e7_content_with_trailers_is_chunked_even_if_its_length_is_known():
@@ -345,7 +346,7 @@ def test_e7_content_with_trailers_is_chunked_even_if_its_length_is_known():
 def test_e7_trailers_need_an_app_and_a_client_that_want_them(te, trailers):
     simple = started(te=te, trailers=trailers)
     assert simple.content(b"hi", False) == OK + b"content-length: 2\r\n\r\nhi"
-    assert not simple.trailers_wanted
+    assert not simple.trailers
 
 
 @pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("GET", 204), ("GET", 304)])
@@ -355,7 +356,7 @@ def test_e7_no_trailers_follow_a_response_without_content(method, status):
     head = answer.content(b"hi", False)
     assert head.endswith(b"\r\n\r\n")
     assert head.count(b"\r\n") == 2
-    assert not answer.trailers_wanted
+    assert not answer.trailers
 
 
 @pytest.mark.parametrize(
@@ -366,8 +367,8 @@ def test_e7_trailers_are_checked(field, error):
     stream = started(te=True, trailers=True)
     stream.content(b"hi", False)
     with pytest.raises(error):
-        stream.trailers([(b"c", b"d"), field], False)
-    assert stream.trailers([(b"c", b"d")], False) == b"c: d\r\n\r\n"
+        stream.trailer_section([(b"c", b"d"), field], False)
+    assert stream.trailer_section([(b"c", b"d")], False) == b"c: d\r\n\r\n"
 
 
 # Files, E4:
@@ -377,7 +378,7 @@ def test_e4_a_file_follows_a_head_with_its_size():
     answer = started()
     assert answer.file(5) == (OK + b"content-length: 5\r\n\r\n", 5)
     assert answer.framing is Framing.LENGTH
-    assert answer.keep_alive
+    assert answer.terms.keep_alive
 
 
 def test_e4_a_length_of_the_app_may_be_a_part_of_the_file():
@@ -417,7 +418,7 @@ def test_e4_no_file_follows_where_there_is_no_content(method, status, head):
 def test_e4_no_trailers_follow_a_file():
     answer = started(te=True, trailers=True)
     assert answer.file(5) == (OK + b"content-length: 5\r\n\r\n", 5)
-    assert not answer.trailers_wanted
+    assert not answer.trailers
 
 
 def test_e4_a_file_to_http_1_0_has_its_length_too():
@@ -437,7 +438,7 @@ FAILURE = (
 def test_a8_an_app_that_fails_before_the_first_byte_gives_a_500(make):
     answer = make()
     assert answer.failure() == FAILURE
-    assert not answer.keep_alive
+    assert not answer.terms.keep_alive
     assert repr(answer) == "<Response 500 LENGTH>"
 
 
@@ -445,7 +446,7 @@ def test_a8_a_failure_after_the_first_byte_says_nothing_and_closes():
     stream = started()
     stream.content(b"", True)
     assert stream.failure() == b""
-    assert not stream.keep_alive
+    assert not stream.terms.keep_alive
     assert repr(stream) == "<Response 200 CHUNKED>"
 
 
@@ -484,43 +485,43 @@ def clock(monkeypatch):
 
 
 def test_server_and_date_are_sent_unless_turned_off():
-    assert DefaultHeaders().lines() == SERVER + DATE
-    assert DefaultHeaders(date=False).lines() == SERVER
-    assert DefaultHeaders(server=False).lines() == DATE
-    assert DefaultHeaders(server=False, date=False).lines() == b""
+    assert HeaderLines().defaults() == SERVER + DATE
+    assert HeaderLines(date=False).defaults() == SERVER
+    assert HeaderLines(server=False).defaults() == DATE
+    assert HeaderLines(server=False, date=False).defaults() == b""
 
 
 def test_they_stand_before_the_apps_headers_and_in_refusals():
-    answer = started((b"a", b"b"), defaults=DefaultHeaders())
+    answer = started((b"a", b"b"), defaults=HeaderLines())
     assert answer.content(b"", False) == OK + SERVER + DATE + b"a: b\r\ncontent-length: 0\r\n\r\n"
-    assert SERVER + DATE in refusal(400, DefaultHeaders())
+    assert SERVER + DATE in refusal(400, HeaderLines())
 
 
 def test_they_are_rendered_once_a_second(clock):
-    defaults = DefaultHeaders()
-    first = defaults.lines()
+    defaults = HeaderLines()
+    first = defaults.defaults()
     clock.now += 0.4
-    assert defaults.lines() is first
+    assert defaults.defaults() is first
     clock.now += 0.1
-    assert defaults.lines() == first.replace(b":40 GMT", b":41 GMT")
+    assert defaults.defaults() == first.replace(b":40 GMT", b":41 GMT")
 
 
 def test_headers_of_the_configuration_come_first_and_overrule_ours():
     extra = [(b"X-A", b"1"), (b"X-A", b"2")]
-    assert DefaultHeaders(extra=extra).lines() == b"x-a: 1\r\nx-a: 2\r\n" + SERVER + DATE
-    assert DefaultHeaders(extra=[(b"Server", b"mine")]).lines() == b"server: mine\r\n" + DATE
-    assert DefaultHeaders(extra=[(b"Date", b"today")]).lines() == b"date: today\r\n" + SERVER
+    assert HeaderLines(extra=extra).defaults() == b"x-a: 1\r\nx-a: 2\r\n" + SERVER + DATE
+    assert HeaderLines(extra=[(b"Server", b"mine")]).defaults() == b"server: mine\r\n" + DATE
+    assert HeaderLines(extra=[(b"Date", b"today")]).defaults() == b"date: today\r\n" + SERVER
 
 
 def test_a_date_or_server_of_the_app_replaces_ours():
-    defaults = DefaultHeaders(extra=[(b"x", b"y")])
+    defaults = HeaderLines(extra=[(b"x", b"y")])
     for name, rest in [(b"Date", SERVER), (b"Server", DATE)]:
         answer = started((name, b"own"), defaults=defaults)
         lines = b"x: y\r\n" + rest + name.lower() + b": own\r\ncontent-length: 0\r\n\r\n"
         assert answer.content(b"", False) == OK + lines
     both = started((b"date", b"1"), (b"server", b"2"), defaults=defaults)
     assert both.content(b"", False) == OK + b"x: y\r\ndate: 1\r\nserver: 2\r\ncontent-length: 0\r\n\r\n"
-    assert defaults.lines() == b"x: y\r\n" + SERVER + DATE
+    assert defaults.defaults() == b"x: y\r\n" + SERVER + DATE
 
 
 def test_a_field_is_judged_once():

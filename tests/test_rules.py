@@ -1,5 +1,7 @@
 """rules.py: which request heads are refused, with which status, and what the others ask for."""
 
+import math
+
 import pytest
 
 from miniasgi.events import BadRequest, Request
@@ -69,7 +71,7 @@ def test_an_absolute_target_is_split_and_its_authority_replaces_the_host(target,
     request = Request("GET", target, "1.1", [(b"a", b"1"), HOST, (b"b", b"2")])
     found = judge(request, DEFAULT)
     assert (found.raw_path, found.query_string) == (path, query)
-    assert request.headers == [(b"a", b"1"), (b"host", host), (b"b", b"2")]
+    assert request.headers == [(b"host", host), (b"a", b"1"), (b"b", b"2")]  # first, H11
 
 
 def test_h11_the_authority_comes_first_where_http_1_0_has_no_host():
@@ -254,7 +256,7 @@ def test_transfer_encoding_in_http_1_0_is_refused():
 
 
 def test_the_limits_are_those_of_the_manual():
-    assert Limits(head=65_536, fields=100, line=8192, body=None) == DEFAULT
+    assert Limits(head=65_536, fields=100, line=8192, body=math.inf) == DEFAULT
 
 
 @pytest.mark.parametrize(("line", "status"), [(10, 431), (11, 414)])
