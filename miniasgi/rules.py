@@ -7,7 +7,6 @@ fields that steer a connection. Knows no socket, no ASGI, and no parser: it sees
 import math
 import re
 from dataclasses import dataclass
-from itertools import chain
 
 from .events import BadRequest, Request
 
@@ -15,7 +14,6 @@ _STEERING = frozenset((b"host", b"connection", b"content-length", b"transfer-enc
 # What a uri-host [ ":" port ] can never hold is enough to refuse one (RFC 9110 7.2).
 _NOT_IN_HOST = b' \t\r\n\v\f/?#@\\<>^`{|}"'
 _LINE_EXTRA = len(b"  HTTP/1.1\r\n")
-_FIELD_EXTRA = len(b": \r\n")
 _LENGTH = re.compile(rb"\d{1,18}")  # what fits 64 bits: an overflow is a smuggling trick, too
 
 
@@ -82,17 +80,16 @@ def judge(request: Request, limits: Limits) -> Terms:
 
 
 def _steering_fields(request: Request, limits: Limits) -> dict[bytes, list[bytes]]:
-    """Holds the head against the limits, and gathers the few fields that steer us."""
-    fields: dict[bytes, list[bytes]] = {}
+    """Gathers the few fields that steer us, from a head within the limits (its size is the parser's to count)."""
     line = len(request.method) + len(request.target) + _LINE_EXTRA
-    size = line + _FIELD_EXTRA * len(request.headers) + sum(map(len, chain.from_iterable(request.headers)))
-    for name, value in request.headers:
-        if name in _STEERING:
-            fields.setdefault(name, []).append(value)
-    if line > limits.line or size > limits.head:
+    if line > limits.line:
         raise limits.overrun(line)
     if len(request.headers) > limits.fields:
         raise BadRequest(431, f"{len(request.headers)} header fields (RFC 6585 5)")
+    fields: dict[bytes, list[bytes]] = {}
+    for name, value in request.headers:
+        if name in _STEERING:
+            fields.setdefault(name, []).append(value)
     return fields
 
 
