@@ -1,12 +1,12 @@
 """Every option of the server, once: a field is default, type, flag, environment variable and help.
 
-Owns the options, their checks, and what follows from them: the app, the parser, the event loop
-and the `Service` that connections share. Knows no socket. The command line is derived from here.
+Owns the options, the bounds of their values, and what follows from them: the app, the parser, the
+event loop and the `Service` that connections share. Knows no socket, and not how words become
+values: the command line is derived from here, and there click turns text into the type of a field.
 """
 
 import asyncio
 import dataclasses
-import importlib
 import math
 import os
 import random
@@ -19,6 +19,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from . import logs, proxy
 from .importer import ConfigError, Interface, discover, load_app
 from .lifespan import Mode
+from .parser_h11 import H11Parser
 from .response import FRAMING, HeaderLines
 from .rules import Limits
 from .service import Parser, Service, Timeouts
@@ -28,51 +29,16 @@ LoopName = Literal["auto", "asyncio", "uvloop"]
 HttpName = Literal["auto", "h11", "httptools"]
 LogLevel = Literal["critical", "error", "warning", "info", "debug", "trace"]
 
-_PARSERS = {"h11": "parser_h11:H11Parser", "httptools": "parser_httptools:HttptoolsParser"}
-_OWN_LOG_CONFIG = "default"  # stands for `logs.default_config`
-_WORDS: dict[Any, str] = {
-    bool: "true or false",
-    int: "a whole number",
-    float: "a number",
-    str: "text",
-    Sequence: "a list of Name:Value headers",
-}
 
-
-def option(default: Any, text: str, flag: str | None = None) -> Any:
+def option(default: Any, text: str) -> Any:
     """A field of `Config` that is also an option of the command line."""
-    return dataclasses.field(default=default, metadata={"help": text, "flag": flag})
+    return dataclasses.field(default=default, metadata={"help": text})
 
 
-def kinds(field: "dataclasses.Field[Any]") -> tuple[Any, ...]:
-    """What the values of an option may be: the members of a union, or the one type."""
-    union = get_origin(field.type) in (Union, types.UnionType)
-    return get_args(field.type) if union else (field.type,)
-
-
-def check_kind(field: "dataclasses.Field[Any]", value: Any) -> None:
-    """ConfigError if a value is nothing that the option can be."""
-    if any(_is_of_kind(value, kind) for kind in kinds(field)):
-        return
-    words: list[str] = []
-    for kind in kinds(field):
-        if get_origin(kind) is Literal:
-            words += get_args(kind)
-        elif word := _WORDS.get(get_origin(kind) or kind):
-            words.append(word)
-    raise ConfigError(f"{field.name} must be {' or '.join(words)}, not {value!r}")
-
-
-def _is_of_kind(value: Any, kind: Any) -> bool:
-    if get_origin(kind) is Literal:
-        return value in get_args(kind)
-    if kind is bool or isinstance(value, bool):  # which Python takes for a number
-        return kind is bool and isinstance(value, bool)
-    if kind is float:
-        return isinstance(value, int | float)
-    if get_origin(kind) is Sequence and isinstance(value, str):
-        return False  # a sequence, too, but of letters
-    return isinstance(value, get_origin(kind) or kind)
+def kind(field: "dataclasses.Field[Any]") -> Any:
+    """What the value of an option is on the command line: the field's type, or the first of a union."""
+    is_union = get_origin(field.type) in (Union, types.UnionType)
+    return get_args(field.type)[0] if is_union else field.type
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -103,10 +69,8 @@ class Config:
     )
     server_header: bool = option(True, "Send a Server header.")
     date_header: bool = option(True, "Send a Date header.")
-    headers: Sequence[tuple[str, str]] = option(
-        (), "Name:Value of a header for every response; may be repeated.", flag="--header"
-    )
-    log_config: logs.LogConfig = option(_OWN_LOG_CONFIG, "Logging configuration file: .json, .yaml, else INI.")
+    headers: Sequence[tuple[str, str]] = option((), "Name:Value of a header for every response; may be repeated.")
+    log_config: logs.LogConfig = option("default", "Logging configuration file: .json, .yaml, else INI.")
     log_level: LogLevel | int | None = option(None, "Least level to log; default: info.")
     log_format: logs.LogFormat = option("text", "Lines of text, or of JSON.")
     access_log: bool = option(True, "Log a line for each request, when it is answered.")
@@ -129,72 +93,45 @@ class Config:
     )
 
     def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise ConfigError(f"port {self.port} is out of range: 0 to 65535")
         for field in dataclasses.fields(self):
-            if field.metadata:
-                check_kind(field, getattr(self, field.name))
-        self._check_numbers()
-        self._check_files()
-        if self.env_file is not None:
-            _load_env_file(self.env_file)
+            self._check(field.name, getattr(self, field.name), kind(field))
         for header in self.headers:
             try:
                 _encoded(*header)
             except (ValueError, TypeError, AttributeError) as error:
                 raise ConfigError(f"--header {header!r}: {error}") from None
+        if self.env_file is not None:
+            _load_env_file(self.env_file)
 
-    def _check_numbers(self) -> None:
-        if not 0 <= self.port <= 65535:
-            raise ConfigError(f"port {self.port} is out of range: 0 to 65535")
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if not field.name.startswith(("limit_", "timeout_", "backlog")) or value is None:
-                continue
-            least = 0 if field.name.startswith("timeout_") or field.name.endswith("_jitter") else 1
-            if not value >= least:  # nan is not
-                raise ConfigError(f"{field.name} must be at least {least}, not {value}")
-
-    def _check_files(self) -> None:
-        files = {"--env-file": self.env_file}
-        if isinstance(self.log_config, str | Path) and self.log_config != _OWN_LOG_CONFIG:
-            files["--log-config"] = self.log_config
-        for flag, path in files.items():
-            if path is not None and not Path(path).is_file():
-                raise ConfigError(f"{flag}: there is no file {str(path)!r}")
-        directories = {"--app-dir": self.app_dir}
-        if self.uds is not None:
-            directories["--uds"] = Path(self.uds).parent
-        for flag, directory in directories.items():
-            if not Path(directory).is_dir():
-                raise ConfigError(f"{flag}: there is no directory {str(directory)!r}")
+    def _check(self, name: str, value: Any, kind: Any) -> None:
+        """A word is one of those that there are; a limit is at least 1, any other number at least 0."""
+        if get_origin(kind) is Literal and isinstance(value, str) and value not in get_args(kind):
+            raise ConfigError(f"{name} must be {' or '.join(get_args(kind))}, not {value!r}")
+        least = 1 if name.startswith(("backlog", "limit_")) and not name.endswith("_jitter") else 0
+        if kind in (int, float) and value is not None and not value >= least:  # nan is not
+            raise ConfigError(f"{name} must be at least {least}, not {value}")
 
     # What follows from the options:
 
     def setup_logging(self) -> None:
         """Configures `logging`; `log_config=None` leaves it to the program."""
-        config = self.log_config
-        if config == _OWN_LOG_CONFIG:
-            config = logs.default_config(self.log_format, self.use_colors)
-        level = logs.LEVELS[self.log_level] if isinstance(self.log_level, str) else self.log_level
         try:
-            logs.configure(config, level)
+            logs.configure(self.log_config, self.log_level, self.log_format, self.use_colors)
         except Exception as error:  # logging.config calls whatever the file names
             reason = f"{error}: {error.__cause__}" if error.__cause__ else str(error)
             reason = " ".join(reason.split())  # YAML's have five lines
             raise ConfigError(f"--log-config {self.log_config}: {reason}") from None
 
-    def find_app(self) -> None:
-        """Chooses the app that nobody has named; see `discover`."""
-        self._import_from_app_dir()
-        self.app = discover(Path(self.app_dir))
-
-    def _import_from_app_dir(self) -> None:
-        directory = str(Path(self.app_dir).absolute())
-        if sys.path[:1] != [directory]:
-            sys.path.insert(0, directory)
-
     def load_app(self) -> App:
-        """Imports the app, and puts around it what the options ask for."""
-        self._import_from_app_dir()
+        """Imports the app, and puts around it what the options ask for; looks for one if none is named."""
+        directory = Path(self.app_dir).absolute()
+        if sys.path[:1] != [str(directory)]:
+            sys.path.insert(0, str(directory))
+        if self.app == "":
+            self.app = discover(directory)
+            logs.error_logger.info("No app named: running %s", self.app)
         app = load_app(self.app, self.factory, self.interface)
         if self.log_level in ("trace", logs.TRACE):
             app = logs.trace_app(app)
@@ -203,51 +140,46 @@ class Config:
     @property
     def trusted_peers(self) -> str:
         """The text of the trust list; see `proxy.TrustedPeers`."""
-        if self.forwarded_allow_ips is not None:
-            return self.forwarded_allow_ips
-        return os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1,::1")
+        default = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1,::1")
+        return default if self.forwarded_allow_ips is None else self.forwarded_allow_ips
 
     def parser_class(self) -> type[Parser]:
-        """The parser that `http` names; ConfigError if it is not installed."""
-        if not isinstance(self.http, str):
-            return self.http
-        name = self.http
-        if name == "auto":
-            name = "httptools" if _installed("httptools") else "h11"
-        elif not _installed(name):
-            raise ConfigError(f"--http {name}: {name} is not installed; pip install {name}")
-        module, _, attribute = _PARSERS[name].partition(":")
-        parser: type[Parser] = getattr(importlib.import_module(f".{module}", __package__), attribute)
-        return parser
+        """The parser that `http` names or is; ConfigError if it is not installed."""
+        if self.http in ("auto", "httptools"):
+            try:
+                from .parser_httptools import HttptoolsParser
+
+                return HttptoolsParser
+            except ImportError:
+                if self.http == "httptools":
+                    raise ConfigError("--http httptools: httptools is not installed; pip install httptools") from None
+        return H11Parser if isinstance(self.http, str) else self.http
 
     def loop_factory(self) -> Callable[[], asyncio.AbstractEventLoop]:
         """What makes the event loop; ConfigError if it is not installed."""
-        if self.loop == "asyncio" or (self.loop == "auto" and not _installed("uvloop")):
-            return asyncio.new_event_loop
-        if not _installed("uvloop"):
-            raise ConfigError("--loop uvloop: uvloop is not installed; pip install uvloop")
-        import uvloop
+        if self.loop in ("auto", "uvloop"):
+            try:
+                import uvloop
 
-        return uvloop.new_event_loop
+                return uvloop.new_event_loop
+            except ImportError:
+                if self.loop == "uvloop":
+                    raise ConfigError("--loop uvloop: uvloop is not installed; pip install uvloop") from None
+        return asyncio.new_event_loop
 
     def service(self, app: App, state: dict[str, Any]) -> Service:
         """What the connections of a server share; call it in the event loop."""
+        limits = Limits(
+            self.limit_request_head, self.limit_request_fields, self.limit_request_line, self.limit_request_body
+        )
+        head, body = self.timeout_request_head or math.inf, self.timeout_request_body or math.inf  # 0: no limit
         headers = [_encoded(name, value) for name, value in self.headers]
         return Service(
             app=app,
             loop=asyncio.get_running_loop(),
             parser_class=self.parser_class(),
-            limits=Limits(
-                head=self.limit_request_head,
-                fields=self.limit_request_fields,
-                line=self.limit_request_line,
-                body=self.limit_request_body or math.inf,
-            ),
-            timeouts=Timeouts(
-                head=self.timeout_request_head or math.inf,
-                body=self.timeout_request_body or math.inf,
-                keep_alive=self.timeout_keep_alive,
-            ),
+            limits=limits,
+            timeouts=Timeouts(head, body, self.timeout_keep_alive),
             header_lines=HeaderLines(self.server_header, self.date_header, headers),
             access_log=logs.access_log() if self.access_log else None,
             root_path=self.root_path,
@@ -272,16 +204,13 @@ def _encoded(name: str, value: str) -> tuple[bytes, bytes]:
     return field
 
 
-def _installed(name: str) -> bool:
-    return importlib.util.find_spec(name) is not None
-
-
 def _load_env_file(path: str | Path) -> None:
     try:
         from dotenv import load_dotenv
+
+        with open(path, encoding="utf-8") as file:  # load_dotenv would not mind if it is not there
+            load_dotenv(stream=file)
     except ImportError:
         raise ConfigError("--env-file needs a package: pip install python-dotenv") from None
-    try:
-        load_dotenv(path)
     except (OSError, ValueError) as error:
         raise ConfigError(f"--env-file {path}: {error}") from None

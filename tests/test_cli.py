@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import platform
 import re
 import runpy
 import signal
@@ -74,12 +73,11 @@ def mistake(*words: str, status: int = 1) -> str:
 @pytest.mark.parametrize("name", FIELDS)
 def test_every_field_of_Config_is_an_option_with_its_default_and_help(name: str) -> None:
     field, option = FIELDS[name], OPTIONS[name]
-    assert option.opts == [field.metadata["flag"] or f"--{name.replace('_', '-')}"]
+    assert option.opts == ["--header" if name == "headers" else f"--{name.replace('_', '-')}"]
     assert option.help == field.metadata["help"]
     assert option.help.endswith(".")
-    if not option.multiple:
-        assert option.default == field.default
-        assert type(option.default) is type(field.default)
+    assert option.default == field.default
+    assert type(option.default) is type(field.default)
 
 
 def test_there_is_no_other_option() -> None:
@@ -121,6 +119,7 @@ ONLY_THERE = {
     "reset_contextvars",
 }
 OTHER_DEFAULTS = {
+    "headers": (),  # uvicorn: none, which click makes the same
     "log_config": "default",  # uvicorn: None, which means its own configuration, too
     "timeout_graceful_shutdown": 30.0,  # uvicorn: None, which waits for ever
 }
@@ -164,10 +163,10 @@ def test_help_and_version_are_there() -> None:
 def test_check_says_what_would_run() -> None:
     rows = check("main:app", "--http", "h11", "--loop", "asyncio", "--log-level", "debug")
     assert rows == {
-        "app": "main:app (function)",
+        "app": "main:app",
         "address": "127.0.0.1:8000",
         "parser": "H11Parser",
-        "loop": f"asyncio, Python {platform.python_version()}",
+        "loop": "asyncio",
         "http": "h11",
         "log_level": "debug",
     }
@@ -187,12 +186,6 @@ def test_check_does_not_mind_a_busy_port() -> None:
     with socket.create_server(("127.0.0.1", 0)) as busy:
         port = busy.getsockname()[1]
         assert check("main:app", "--port", str(port))["address"] == f"127.0.0.1:{port}"
-
-
-@pytest.mark.parametrize("words", [[], ["--no-proxy-headers"]], ids=["proxy headers", "no proxy headers"])
-def test_check_names_the_kind_of_the_app(words: list[str], folder: Path) -> None:
-    write(folder, main="class Mine:\n    app = 3\n    async def __call__(self, a, b, c): ...\napp = Mine()")
-    assert check("main:app", *words)["app"] == "main:app (Mine)"
 
 
 @pytest.mark.parametrize(
@@ -224,7 +217,7 @@ def test_the_command_line_wins_over_the_environment_over_the_project_over_the_de
 @pytest.mark.parametrize(
     ("variable", "value", "row", "shown"),
     [
-        ("MINIASGI_APP", "main:app", "app", "main:app (function)"),
+        ("MINIASGI_APP", "main:app", "app", "main:app"),
         ("MINIASGI_HOST", "0.0.0.0", "address", "0.0.0.0:8000"),
         ("MINIASGI_ACCESS_LOG", "false", "access_log", "False"),
         ("MINIASGI_LOG_LEVEL", "warning", "log_level", "warning"),
@@ -256,7 +249,7 @@ def test_every_option_is_a_key_of_the_project(folder: Path) -> None:
     rows = check()
     assert rows.pop("loop")
     assert rows == {
-        "app": "main:app (function)",
+        "app": "main:app",
         "address": "127.0.0.1:8000",
         "parser": "HttptoolsParser",
         "log_level": "debug",
@@ -277,18 +270,9 @@ def test_a_project_need_not_know_us(text: str, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("prot = 1", "[tool.miniasgi] has no option 'prot'; did you mean 'port'?"),
-        ("header = ['A:b']", "[tool.miniasgi] has no option 'header'; did you mean 'headers'?"),
-        ("xyz = 1", "[tool.miniasgi] has no option 'xyz'"),
-        ("port = '8000'", "port must be a whole number, not '8000'"),
-        ("port = [1]", "port must be a whole number, not [1]"),
-        ("port = 9.5", "port must be a whole number, not 9.5"),
-        ("port = true", "port must be a whole number, not True"),
-        ("host = 3", "host must be text, not 3"),
-        ("app = 3", "app must be text, not 3"),
-        ("access-log = 'maybe'", "access_log must be true or false, not 'maybe'"),
-        ("headers = 'A:b'", "headers must be a list of Name:Value headers, not 'A:b'"),
-        ("port =", "Invalid value (at line 2, column 7)"),
+        ("prot = 1", "[tool.miniasgi] has no option 'prot'"),
+        ("header = ['A:b']", "[tool.miniasgi] has no option 'header'"),
+        ("port =", "cannot read the table [tool.miniasgi]: Invalid value (at line 2, column 7)"),
     ],
 )
 def test_a_mistake_in_the_project_is_one_sentence(text: str, sentence: str, folder: Path) -> None:
@@ -299,19 +283,39 @@ def test_a_mistake_in_the_project_is_one_sentence(text: str, sentence: str, fold
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("tool = 3", "tool must be a table, not 3"),
-        ("[tool]\nminiasgi = 3", "miniasgi must be a table, not 3"),
+        ("port = 'x'", "'--port': 'x' is not a valid integer."),
+        ("port = [1]", "'--port': '[1]' is not a valid integer."),
+        ("port = 9.5", "'--port': '9.5' is not a valid integer."),
+        ("port = true", "'--port': 'True' is not a valid integer."),
+        ("timeout-keep-alive = {}", "'--timeout-keep-alive': '{}' is not a valid float."),
+        ("loop = 'trio'", "'--loop': 'trio' is not one of 'auto', 'asyncio', 'uvloop'."),
+        ("access-log = 'maybe'", "'--access-log'"),
+        ("factory = 'maybe'", "'--factory': 'maybe' is not a valid boolean."),
+        ("headers = 'A:b'", "'--header': Value must be an iterable."),
+        ("headers = 3", "'--header': Value must be an iterable."),
+    ],
+)
+def test_a_value_of_the_project_is_as_it_would_be_on_the_command_line(text: str, sentence: str, folder: Path) -> None:
+    project(folder, f"[tool.miniasgi]\n{text}\n")
+    assert mistake("main:app", status=2).startswith(f"Invalid value for {sentence.removesuffix('.')}")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("tool = 3", "'int' object has no attribute 'get'"),
+        ("[tool]\nminiasgi = 3", "'int' object has no attribute 'items'"),
         ("[tool", "Expected ']' at the end of a table declaration (at end of document)"),
     ],
 )
-def test_a_project_without_tables_is_one_sentence(text: str, sentence: str, folder: Path) -> None:
+def test_a_project_without_tables_is_one_sentence(text: str, reason: str, folder: Path) -> None:
     project(folder, text)
-    assert mistake("main:app") == f"pyproject.toml: {sentence}"
+    assert mistake("main:app") == f"pyproject.toml: cannot read the table [tool.miniasgi]: {reason}"
 
 
 def test_a_project_that_is_no_text_is_one_sentence(folder: Path) -> None:
     (folder / "pyproject.toml").write_bytes(b"\xff")
-    assert mistake("main:app").startswith("pyproject.toml: 'utf-8' codec can't decode byte 0xff")
+    assert "'utf-8' codec can't decode byte 0xff" in mistake("main:app")
 
 
 @pytest.mark.parametrize("value", ["[['A', 'b']]", "[1]"])
@@ -346,14 +350,14 @@ def test_an_app_that_nobody_named_is_found_and_said(sources: dict[str, str], fou
     (folder / "main.py").unlink()
     write(folder, **sources)
     result = miniasgi_("--check")
-    assert result.stderr == f"No app named: running {found}\n"
-    assert result.stdout.startswith(f"app      {found} (")
+    assert result.stderr == f"INFO:     No app named: running {found}\n"
+    assert re.match(rf"app +{found}\n", result.stdout)
 
 
 def test_an_app_that_nobody_named_is_found_in_the_app_dir(folder: Path) -> None:
     (folder / "main.py").unlink()
     write(folder, src__main=APP)
-    assert check("--app-dir", "src")["app"] == "main:app (function)"
+    assert check("--app-dir", "src")["app"] == "main:app"
 
 
 def test_if_there_is_no_app_we_say_where_we_looked(folder: Path) -> None:
@@ -369,29 +373,24 @@ def test_if_there_is_no_app_we_say_where_we_looked(folder: Path) -> None:
 MISTAKES = [
     ("main", "app 'main' must be in the form module:attribute, like main:app"),
     ("nowhere:app", "module 'nowhere' not found (looked in {folder})"),
-    ("main:nothing", "attribute 'nothing' not found in 'main'"),
-    ("main:app.nothing", "attribute 'nothing' not found in 'main:app.nothing'"),
-    ("more:number", "app more:number is not callable, but an int"),
+    ("main:nothing", "app 'main:nothing': module 'main' has no attribute 'nothing'"),
+    ("main:app.nothing", "app 'main:app.nothing': 'function' object has no attribute 'nothing'"),
+    ("more:number", "app more:number is not callable, but of type int"),
     (
         "more:make",
-        "app more:make takes 0 arguments, but ASGI 3 apps take (scope, receive, send); "
-        "is it a factory? then say --factory",
-    ),
-    (
-        "more:wsgi",
-        "app more:wsgi takes 2 arguments, but ASGI 3 apps take (scope, receive, send); "
-        "is it a WSGI app? those are not supported yet",
+        "app more:make takes (), but ASGI 3 apps take (scope, receive, send); "
+        "a factory needs --factory, and WSGI is not supported yet",
     ),
     ("main:app --port 99999", "port 99999 is out of range: 0 to 65535"),
-    ("main:app --env-file nowhere", "--env-file: there is no file 'nowhere'"),
-    ("main:app --log-config nowhere.json", "--log-config: there is no file 'nowhere.json'"),
+    ("main:app --env-file nowhere", "--env-file nowhere: [Errno 2] No such file or directory: 'nowhere'"),
+    ("main:app --log-config nowhere.json", "--log-config nowhere.json: [Errno 2] No such file *"),
     ("main:app --log-config broken.json", "--log-config broken.json: Expecting property name *"),
     ("main:app --log-config broken.yaml", "--log-config broken.yaml: while parsing *"),
     ("main:app --log-config broken.ini", "--log-config broken.ini: *no section headers*"),
-    ("main:app --uds nowhere/app.sock", "--uds: there is no directory 'nowhere'"),
+    ("main:app --uds nowhere/app.sock", "--uds nowhere/app.sock: no such file or directory"),
     ("main:app --uds main.py", "--uds: 'main.py' exists and is not a socket"),
     ("main:app --fd 987", "--fd 987: bad file descriptor"),
-    ("main:app --app-dir nowhere", "--app-dir: there is no directory 'nowhere'"),
+    ("other:app --app-dir nowhere", "module 'other' not found (looked in {folder}/nowhere)"),
     ("main:app --header (a):b", "--header ('(a)', 'b'): invalid header name b'(a)' (RFC 9110 5.1)"),
     ("main:app --timeout-keep-alive -1", "timeout_keep_alive must be at least 0, not -1.0"),
     ("main:app --limit-concurrency 0", "limit_concurrency must be at least 1, not 0"),
@@ -400,7 +399,7 @@ MISTAKES = [
 
 @pytest.mark.parametrize(("words", "sentence"), MISTAKES, ids=lambda text: text[:30])
 def test_a_mistake_is_one_sentence(words: str, sentence: str, folder: Path) -> None:
-    write(folder, more="number = 3\ndef make(): ...\ndef wsgi(environ, start_response): ...")
+    write(folder, more="number = 3\ndef make(): ...")
     for name in ("broken.json", "broken.yaml", "broken.ini"):
         (folder / name).write_text("{")
     pattern = ".*".join(map(re.escape, sentence.format(folder=folder).split("*")))
@@ -492,8 +491,8 @@ def test_run_exits_with_3_if_the_app_cannot_start(ending: list[Any]) -> None:
 
 def test_run_exits_with_a_sentence_for_a_mistake() -> None:
     with pytest.raises(SystemExit) as caught:
-        miniasgi.run("main:app", port="8000")
-    assert caught.value.code == "Error: port must be a whole number, not '8000'"
+        miniasgi.run("main:app", port=-1)
+    assert caught.value.code == "Error: port -1 is out of range: 0 to 65535"
 
 
 def test_the_package_can_be_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -518,15 +517,19 @@ SCRIPT = str(Path(sys.executable).with_name("miniasgi"))
 def test_the_command_finds_the_app_in_the_current_directory(command: list[str]) -> None:
     done = shell(*command, "--check")
     assert done.returncode == 0, done.stderr
-    assert done.stderr == "No app named: running main:app\n"
-    assert done.stdout.startswith("app      main:app (function)\n")
+    assert done.stderr == "INFO:     No app named: running main:app\n"
+    assert re.match(r"app +main:app\n", done.stdout)
 
 
 @pytest.mark.parametrize(
     ("source", "words", "sentence"),
     [
         ("import nowhere", ["main:app"], "module 'main' cannot be imported: ModuleNotFoundError: No module named"),
-        ("def make():\n    1 / 0", ["main:make", "--factory"], "--factory: main:make raised: ZeroDivisionError: "),
+        (
+            "def make():\n    1 / 0",
+            ["main:make", "--factory"],
+            "--factory: calling main:make failed: ZeroDivisionError: ",
+        ),
     ],
     ids=["import", "factory"],
 )
