@@ -19,7 +19,6 @@ from .config import Config, kind
 from .importer import ConfigError
 from .server import Server
 
-_STARTUP_FAILURE = 3  # exit status, as uvicorn's
 _OPTIONS = [field for field in dataclasses.fields(Config) if field.metadata]
 
 
@@ -70,7 +69,7 @@ def _project_defaults() -> dict[str, Any]:
     for name in defaults:
         if name not in Config.__dataclass_fields__:
             raise ConfigError(f"pyproject.toml: [tool.miniasgi] has no option {name!r}")
-    # As text, for click to check: it would take 9.5 for a port of 9.
+    # As text, so that click says the same as of a flag: it would take a number of 9.5 for a port of 9.
     return {name: value if name in ("headers", "log_config") else str(value) for name, value in defaults.items()}
 
 
@@ -121,7 +120,7 @@ def _serve(config: Config) -> None:
     with contextlib.suppress(KeyboardInterrupt):  # how Ctrl+C ends a server that was asked to stop
         server.run()
     if not server.started:
-        raise SystemExit(_STARTUP_FAILURE)
+        raise SystemExit(3)  # as uvicorn's
 
 
 def run(app: Any, **options: Any) -> None:

@@ -172,7 +172,8 @@ class Config:
         limits = Limits(
             self.limit_request_head, self.limit_request_fields, self.limit_request_line, self.limit_request_body
         )
-        head, body = self.timeout_request_head or math.inf, self.timeout_request_body or math.inf  # 0: no limit
+        # 0 is for ever with these two, as `--help` says; an idle connection may well be closed at once.
+        head, body = self.timeout_request_head or math.inf, self.timeout_request_body or math.inf
         headers = [_encoded(name, value) for name, value in self.headers]
         return Service(
             app=app,
