@@ -169,9 +169,6 @@ class Config:
 
     def service(self, app: App, state: dict[str, Any]) -> Service:
         """What the connections of a server share; call it in the event loop."""
-        limits = Limits(
-            self.limit_request_head, self.limit_request_fields, self.limit_request_line, self.limit_request_body
-        )
         # 0 is for ever with these two, as `--help` says; an idle connection may well be closed at once.
         head, body = self.timeout_request_head or math.inf, self.timeout_request_body or math.inf
         headers = [_encoded(name, value) for name, value in self.headers]
@@ -179,7 +176,12 @@ class Config:
             app=app,
             loop=asyncio.get_running_loop(),
             parser_class=self.parser_class(),
-            limits=limits,
+            limits=Limits(
+                self.limit_request_head,
+                self.limit_request_fields,
+                self.limit_request_line,
+                self.limit_request_body or math.inf,
+            ),
             timeouts=Timeouts(head, body, self.timeout_keep_alive),
             header_lines=HeaderLines(self.server_header, self.date_header, headers),
             access_log=logs.access_log() if self.access_log else None,

@@ -35,7 +35,8 @@ class HttptoolsParser:
         """Yields the events that `data` completes; raises `BadRequest` after those before it.
 
         llhttp bounds nothing, so it never gets more bytes than a head may have left: an endless
-        field, chunk extension or trailer section stops at `limits.head`.
+        field, chunk extension or trailer section stops at `limits.head`. (One that begins in the
+        middle of a piece, behind another event, may get twice as many.)
         """
         while data:
             room = self.limits.head - self.silent

@@ -285,16 +285,6 @@ def test_a_request_line_over_the_limit_is_refused():
     assert refusal(head(target=b"/aaaa"), Limits(line=line - 1)) == 414
 
 
-def test_a_head_over_the_limit_is_refused():
-    size = len(b"GET / HTTP/1.1\r\nhost: test\r\na: bc\r\n")
-    assert terms((b"a", b"bc"), limits=Limits(head=size)).keep_alive
-    assert refusal(head((b"a", b"bc")), Limits(head=size - 1)) == 431
-
-
-def test_a_long_request_line_is_named_before_a_long_head():
-    assert refusal(head(target=b"/aaaa"), Limits(head=10, line=10)) == 414
-
-
 def test_too_many_fields_are_refused():
     assert terms((b"a", b""), (b"a", b""), limits=Limits(fields=3)).keep_alive
     assert refusal(head((b"a", b""), (b"a", b"")), Limits(fields=2)) == 431
