@@ -9,14 +9,17 @@ once it has a filter or a handler of somebody else's, every line is a record, as
 
 import asyncio
 import contextlib
-import http
+import functools
 import json
 import logging
 import logging.config
+import operator
 import sys
 import time
+from datetime import UTC, datetime
+from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Literal, TextIO, TypeGuard
+from typing import Any, Literal, TextIO
 
 import click
 
@@ -28,32 +31,35 @@ LogFormat = Literal["text", "json"]
 LogConfig = dict[str, Any] | str | Path | None
 
 TRACE = 5
-LEVELS = {
-    "critical": logging.CRITICAL,
-    "error": logging.ERROR,
-    "warning": logging.WARNING,
-    "info": logging.INFO,
-    "debug": logging.DEBUG,
-    "trace": TRACE,
-}
 _FLUSH_EVERY = 0.1  # seconds
 _LEVEL_COLOURS = {"INFO": "green", "WARNING": "yellow", "ERROR": "red", "CRITICAL": "bright_red"}
+_STATUS_COLOURS = {4: "yellow", 5: "red"}  # by the first digit
 _CLIENT_LEFT = 499  # nginx's number for a client that left before it was answered
-_PHRASES = {status.value: status.phrase for status in http.HTTPStatus} | {_CLIENT_LEFT: "Client Left"}
+_PHRASES = {status.value: status.phrase for status in HTTPStatus} | {_CLIENT_LEFT: "Client Left"}
+_SECRETS = ("body", "bytes", "text", "headers", "links")  # keys of messages whose values a trace must not show
 
+# An access line: what it tells, and how text says it. The first five are those of uvicorn's records.
+_FIELDS = ("client", "method", "path", "http_version", "status", "phrase", "ms", "bytes")
+_LINE = '%s - "%s %s HTTP/%s" %d %s %.1fms %dB'
+
+_logger = logging.getLogger("miniasgi")  # the parent of both
 access_logger = logging.getLogger("miniasgi.access")
 error_logger = logging.getLogger("miniasgi.error")
 
 
 class TextFormatter(logging.Formatter):
-    """`INFO:     message`, the level in colour on a terminal."""
+    """`INFO:     message`, the level in colour or not."""
 
-    def __init__(self, stream: str, use_colors: bool | None = None) -> None:
+    def __init__(self, use_colors: bool = False) -> None:
         super().__init__()
-        self.use_colors = getattr(sys, stream).isatty() if use_colors is None else use_colors
+        self.use_colors = use_colors
 
     def format(self, record: logging.LogRecord) -> str:
-        return prefix(record.levelname, self.use_colors) + super().format(record)
+        return _prefix(record.levelname, self.use_colors) + super().format(record)
+
+    def access_line(self, values: tuple[Any, ...]) -> str:
+        """What `format` would make of an access record, without one."""
+        return _line_format(values[4] // 100, self.use_colors) % values
 
 
 class JsonFormatter(logging.Formatter):
@@ -62,216 +68,158 @@ class JsonFormatter(logging.Formatter):
     An access line has its fields in place of a message.
     """
 
-    def __init__(self, stream: str, use_colors: bool | None = None) -> None:
-        super().__init__()
-
     def format(self, record: logging.LogRecord) -> str:
-        entry = _entry(record.created, record.levelname, record.name)
         if fields := getattr(record, "fields", None):
             # The values from `args`: a filter may have hidden a secret there.
-            entry.update(zip(fields, record.args or (), strict=False))
+            details = dict(zip(fields, record.args or (), strict=False))
         else:
-            entry["message"] = record.getMessage()
+            details = {"message": record.getMessage()}
         if record.exc_info:
-            entry["exception"] = self.formatException(record.exc_info)
-        return json.dumps(entry)
+            details["exception"] = self.formatException(record.exc_info)
+        return _json_line(record.created, record.levelname, record.name, details)
+
+    def access_line(self, values: tuple[Any, ...]) -> str:
+        """What `format` would make of an access record, without one."""
+        return _json_line(time.time(), "INFO", access_logger.name, dict(zip(_FIELDS, values, strict=True)))
 
 
-def prefix(level: str, use_colors: bool) -> str:
-    """`INFO:     `, nine columns wide, in colour or not."""
+class OwnHandler(logging.StreamHandler[TextIO]):
+    """A handler that we have made, so that we know what it does with a record."""
+
+
+def _prefix(level: str, use_colors: bool) -> str:
+    """`INFO:     `, ten columns wide."""
     name = click.style(level, fg=_LEVEL_COLOURS.get(level, "cyan")) if use_colors else level
     return f"{name}:{' ' * (9 - len(level))}"
 
 
-def _entry(created: float, level: str, logger: str) -> dict[str, Any]:
-    moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(created))
-    moment += f".{int(created % 1 * 1000):03}Z"
-    return {"time": moment, "level": level.lower(), "logger": logger}
+@functools.cache  # colours cost more than all the rest of a line
+def _line_format(hundreds: int, use_colors: bool) -> str:
+    """The format of an access line whose status begins with this digit."""
+    status = "%d %s"
+    if use_colors:
+        status = click.style(status, fg=_STATUS_COLOURS.get(hundreds, "green"))
+    return _prefix("INFO", use_colors) + _LINE.replace("%d %s", status)
 
 
-def default_config(log_format: LogFormat = "text", use_colors: bool | None = None) -> LogConfig:
-    """Our own `logging` configuration: messages to stderr, access lines to stdout."""
-    formatter = TextFormatter if log_format == "text" else JsonFormatter
-    formats = {"stderr": "error", "stdout": "access"}
-    return {
-        "version": 1,
-        "disable_existing_loggers": False,
-        "formatters": {
-            name: {"()": formatter, "stream": stream, "use_colors": use_colors} for stream, name in formats.items()
-        },
-        "handlers": {
-            name: {"class": "logging.StreamHandler", "formatter": name, "stream": f"ext://sys.{stream}"}
-            for stream, name in formats.items()
-        },
-        "loggers": {
-            "miniasgi": {"handlers": ["error"], "level": "INFO", "propagate": False},
-            "miniasgi.access": {"handlers": ["access"], "level": "INFO", "propagate": False},
-        },
-    }
+def _json_line(created: float, level: str, logger: str, details: dict[str, Any]) -> str:
+    moment = datetime.fromtimestamp(created, UTC).isoformat(timespec="milliseconds")
+    return json.dumps({"time": moment, "level": level.lower(), "logger": logger, **details})
 
 
-def configure(config: LogConfig, level: int | None) -> None:
-    """Sets up `logging` from a dict, from a file (.json, .yaml, else INI), or (None) not at all.
+def configure(config: LogConfig, level: str | int | None, log_format: LogFormat, use_colors: bool | None) -> None:
+    """Sets up `logging`: as "default" says, from a dict, from a file, or (None) not at all.
 
-    Raises whatever is wrong with the file: `logging.config` has no exception of its own.
+    Raises whatever is wrong with a file: `logging.config` has no exception of its own.
     """
     logging.addLevelName(TRACE, "TRACE")
-    if isinstance(config, dict):
+    if config == "default":
+        _configure_ours(log_format, use_colors)
+    elif isinstance(config, dict):
         logging.config.dictConfig(config)
     elif config is not None:
         _configure_from_file(Path(config))
     if level is not None:
-        logging.getLogger("miniasgi").setLevel(level)
-        access_logger.setLevel(level)
+        for logger in (access_logger, _logger):
+            logger.setLevel(level.upper() if isinstance(level, str) else level)
+
+
+def _configure_ours(log_format: LogFormat, use_colors: bool | None) -> None:
+    """Messages to stderr, access lines to stdout; colours on a terminal, unless said otherwise."""
+    for logger, stream in (_logger, sys.stderr), (access_logger, sys.stdout):
+        handler = OwnHandler(stream)
+        colors = stream.isatty() if use_colors is None else use_colors
+        handler.setFormatter(TextFormatter(colors) if log_format == "text" else JsonFormatter())
+        logger.handlers, logger.propagate = [handler], False
+        logger.setLevel(logging.INFO)
 
 
 def _configure_from_file(path: Path) -> None:
-    if path.suffix == ".json":
-        table = json.loads(path.read_text("utf-8"))
-    elif path.suffix in (".yaml", ".yml"):
-        try:
-            import yaml  # only who has such a file needs it
-        except ImportError:
-            raise ValueError("this needs a package: pip install pyyaml") from None
-        table = yaml.safe_load(path.read_text("utf-8"))
-    else:
-        try:
-            logging.config.fileConfig(str(path), disable_existing_loggers=False, encoding="utf-8")
-        except KeyError as error:
-            raise ValueError(f"there is no section or key {error}") from None
-        return
-    if not isinstance(table, dict):
-        raise ValueError("there is no table of settings in it")
-    logging.config.dictConfig(table)
+    """`.json` and `.yaml` hold a table for `dictConfig`; any other file is INI."""
+    with path.open(encoding="utf-8") as file:  # fileConfig would not say that there is none
+        if path.suffix == ".json":
+            logging.config.dictConfig(json.load(file))
+        elif path.suffix in (".yaml", ".yml"):
+            import yaml  # only who has such a file needs the package
+
+            logging.config.dictConfig(yaml.safe_load(file) or {})
+        else:
+            try:
+                logging.config.fileConfig(file, disable_existing_loggers=False)
+            except KeyError as error:
+                raise ValueError(f"there is no section or key {error}") from None
 
 
-def access_log() -> "BatchedAccessLog | RecordAccessLog | None":
+def access_log() -> "AccessLog | None":
     """The access log that fits how `logging` is configured *now*; None if nobody listens.
 
     Ask when the app has been imported: that is when apps add their filters.
     """
-    if not access_logger.isEnabledFor(logging.INFO) or not access_logger.hasHandlers():
-        return None
-    match access_logger.handlers:
-        case [handler] if _is_untouched(handler):
-            return BatchedAccessLog(handler.stream, handler.formatter)
-    return RecordAccessLog()
+    if access_logger.isEnabledFor(logging.INFO) and access_logger.hasHandlers():
+        return AccessLog()
+    return None
 
 
-def _is_untouched(handler: logging.Handler) -> "TypeGuard[logging.StreamHandler[TextIO]]":
-    """True if lines written to its stream are what it would write, and all that happens to them."""
-    return (
-        type(handler) is logging.StreamHandler
-        and type(handler.formatter) in (TextFormatter, JsonFormatter)
-        and handler.level <= logging.INFO
-        and not (handler.filters or access_logger.filters or access_logger.propagate)
-    )
+class AccessLog:
+    """A line for each request: in a batch while the access logger is ours alone, else a record."""
 
-
-class RecordAccessLog:
-    """Each line a `logging` record; its first five `args` are those of uvicorn's."""
-
-    def record(self, client: Address | None, cycle: Cycle, seconds: float) -> None:
-        fields = access_fields(client, cycle, seconds)
-        access_logger.info('%s - "%s %s HTTP/%s" %d %s %.1fms %dB', *fields.values(), extra={"fields": fields})
-
-    def flush(self) -> None:
-        """Nothing waits here."""
-
-
-class BatchedAccessLog:
-    """Lines in the same format, written together at most `_FLUSH_EVERY` seconds later."""
-
-    def __init__(self, stream: TextIO, formatter: logging.Formatter | None) -> None:
-        self.stream = stream
-        self.json = isinstance(formatter, JsonFormatter)
-        self.use_colors = isinstance(formatter, TextFormatter) and formatter.use_colors
-        self._prefix = prefix("INFO", self.use_colors)
+    def __init__(self) -> None:
         self._lines: list[str] = []
+        self._formatter: TextFormatter | JsonFormatter | None = None  # of lines that need no record
+        match access_logger.handlers:
+            case [
+                OwnHandler(filters=[], level=0, formatter=TextFormatter() | JsonFormatter() as formatter, stream=out)
+            ]:
+                if not (access_logger.filters or access_logger.propagate):
+                    self._formatter, self._stream = formatter, out
 
     def record(self, client: Address | None, cycle: Cycle, seconds: float) -> None:
-        if not self._lines:
-            asyncio.get_running_loop().call_later(_FLUSH_EVERY, self.flush)
-        status = cycle.response.status or _CLIENT_LEFT
-        if self.json:
-            entry = _entry(time.time(), "info", access_logger.name)
-            line = json.dumps(entry | access_fields(client, cycle, seconds))
+        """Tells of a request; `seconds` is from the end of its head to the last byte handed over."""
+        request, status = cycle.request, cycle.response.status or _CLIENT_LEFT
+        path, phrase, ms = request.target.decode("ascii"), _PHRASES.get(status, ""), round(seconds * 1000, 3)
+        values = (client_name(client), request.method, path, request.http_version, status, phrase, ms, cycle.sent)
+        if self._formatter is None:
+            access_logger.info(_LINE, *values, extra={"fields": _FIELDS})
         else:
-            request = cycle.request
-            line = (
-                f'{self._prefix}{client_name(client)} - "{request.method} '
-                f'{request.target.decode()} HTTP/{request.http_version}" '
-                f"{self._status(status)} {seconds * 1000:.1f}ms {cycle.sent}B"
-            )
-        self._lines.append(line)
-
-    def _status(self, status: int) -> str:
-        text = f"{status} {_PHRASES.get(status, '')}"
-        if not self.use_colors:
-            return text
-        return click.style(text, fg="green" if status < 400 else "yellow" if status < 500 else "red")
+            if not self._lines:
+                asyncio.get_running_loop().call_later(_FLUSH_EVERY, self.flush)
+            self._lines.append(self._formatter.access_line(values))
 
     def flush(self) -> None:
-        """Writes what has been collected."""
+        """Writes the lines that wait."""
         lines, self._lines = self._lines, []
         if lines:
             # A reader that went away, as in `miniasgi | head`, is no reason for a traceback.
             with contextlib.suppress(OSError, ValueError):
-                self.stream.write("\n".join(lines) + "\n")
-                self.stream.flush()
-
-
-def access_fields(client: Address | None, cycle: Cycle, seconds: float) -> dict[str, Any]:
-    """What an access line tells; `ms` from the end of the head to the last byte handed over."""
-    status = cycle.response.status or _CLIENT_LEFT
-    return {
-        "client": client_name(client),
-        "method": cycle.request.method,
-        "path": cycle.request.target.decode("ascii"),
-        "http_version": cycle.request.http_version,
-        "status": status,
-        "phrase": _PHRASES.get(status, ""),
-        "ms": round(seconds * 1000, 3),
-        "bytes": cycle.sent,
-    }
+                print(*lines, sep="\n", file=self._stream, flush=True)
 
 
 def trace_app(app: App) -> App:
-    """The same app, with every ASGI message logged at level `trace`; bodies as their sizes."""
+    """The same app, with every ASGI message logged at level `trace`."""
 
     async def traced(scope: Scope, receive: Receive, send: Send) -> None:
         name = client_name(scope.get("client"))
 
-        def log(event: str, message: Message | str) -> None:
-            error_logger.log(TRACE, "%s - ASGI %s %s", name, event, message)
+        def log(event: str, message: Message) -> None:
+            error_logger.log(TRACE, "%s - ASGI %s %s", name, event, _without_secrets(message))
 
         async def traced_receive() -> Message:
             message = await receive()
-            log("receive", _with_sizes(message))
+            log("receive", message)
             return message
 
         async def traced_send(message: Message) -> None:
-            log("send", _with_sizes(message))
+            log("send", message)
             await send(message)
 
-        log("start", _with_sizes(scope))
-        try:
-            await app(scope, traced_receive, traced_send)
-        except BaseException as error:
-            log("raised", repr(error))
-            raise
-        log("end", "")
+        log("scope", scope)
+        await app(scope, traced_receive, traced_send)
 
     return traced
 
 
-def _with_sizes(message: Message) -> Message:
-    """Without content and without header values, which may be secret."""
-    hidden = ("body", "bytes", "text", "headers", "links")
-    return {key: _size(value) if key in hidden else value for key, value in message.items()}
-
-
-def _size(value: Any) -> str:
-    """`<5 bytes>`; an app's mistake, which has no length, is for others to judge."""
-    unit = "bytes" if isinstance(value, bytes) else "characters" if isinstance(value, str) else "fields"
-    return f"<{len(value)} {unit}>" if hasattr(value, "__len__") else f"<{type(value).__name__}>"
+def _without_secrets(message: Message) -> Message:
+    """A message with the length of its content, and of its header fields, in their place."""
+    # An iterator has no length, and an app's mistake may be anything: `length_hint` minds neither.
+    lengths = {key: f"<length {operator.length_hint(message[key])}>" for key in _SECRETS if key in message}
+    return {**message, **lengths}
