@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import miniasgi
-from miniasgi.lifespan import Lifespan, LifespanFailure, Stage
+from miniasgi.lifespan import Lifespan, LifespanFailure
 from miniasgi.types import App, Message, Receive, Scope, Send
 
 from .vocabulary import PATIENCE, START, Gate, Running, body, eventually, get, serving, spawned, start
@@ -331,7 +331,7 @@ async def test_A6_a_message_that_nobody_asked_for_raises_in_the_app(answers: lis
 
 async def test_A6_nothing_may_be_sent_before_the_app_is_asked() -> None:
     lifespan = Lifespan(Talker())
-    with pytest.raises(RuntimeError, match=r"'lifespan\.startup\.complete': not asked"):
+    with pytest.raises(RuntimeError, match=r"'lifespan\.startup\.complete': nothing is next"):
         await lifespan.send(STARTED)
 
 
@@ -442,7 +442,7 @@ async def test_an_app_may_run_before_the_server_waits_for_it(app: Talker) -> Non
     lifespan = Lifespan(app)
     await lifespan.startup()
     await lifespan.shutdown()
-    assert lifespan.stage is Stage.OVER
+    assert app.heard == ["lifespan.startup", "lifespan.shutdown"][: len(app.answers)]
 
 
 async def test_an_app_that_will_not_end_after_its_shutdown_is_cancelled(log: Callable[[], str]) -> None:
@@ -464,14 +464,24 @@ async def test_an_app_that_will_not_end_after_its_shutdown_is_cancelled(log: Cal
     assert ended
 
 
-async def test_the_face_of_a_lifespan_is_its_stage() -> None:
-    lifespan = Lifespan(Talker(STARTED, ENDED), "on")
-    faces = [repr(lifespan)]
-    await lifespan.startup()
-    faces.append(repr(lifespan))
+async def test_an_app_that_is_cancelled_has_ended(log: Callable[[], str]) -> None:
+    """By what it awaits itself: nobody has asked it to."""
+    lifespan = Lifespan(raising(asyncio.CancelledError(), receives=False))  # type: ignore[arg-type]
+    await asyncio.wait_for(lifespan.startup(), PATIENCE)
+    assert "does not support lifespan" in log()
+
+
+async def test_an_answer_that_was_not_waited_for_is_not_taken_for_that_to_the_shutdown() -> None:
+    """The server is told to stop in the moment in which the app says that it is ready."""
+    app = Talker(STARTED, ENDED)
+    lifespan = Lifespan(app)
+    startup = asyncio.create_task(lifespan.startup())
+    while not app.heard:
+        await asyncio.sleep(0)
+    startup.cancel()
     await lifespan.shutdown()
-    faces.append(repr(lifespan))
-    assert faces == ["<Lifespan on: not asked>", "<Lifespan on: started up>", "<Lifespan on: nothing more to say>"]
+    assert startup.cancelled()
+    assert app.heard == ["lifespan.startup", "lifespan.shutdown"]
 
 
 async def test_ending_what_never_began_is_nothing() -> None:
