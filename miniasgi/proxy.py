@@ -4,6 +4,7 @@ Owns the trust list and the two fields. An ASGI app around an app: knows the sco
 There is no RFC for these fields; the meaning is uvicorn's, with the ports and the duplicates right.
 """
 
+import contextlib
 import ipaddress
 import re
 from collections.abc import Awaitable
@@ -11,25 +12,24 @@ from collections.abc import Awaitable
 from .types import App, Headers, Receive, Scope, Send
 
 _FIELDS = _PROTO, _FOR = b"x-forwarded-proto", b"x-forwarded-for"
-_SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
+_SCHEMES = ("http", "https", "ws", "wss")
 
 # "1.2.3.4:5", "[::1]" or "[::1]:5"
 _WITH_PORT = re.compile(r"\[([^\[\]]+)\](?::([0-9]{1,5}))?|([^:]+):([0-9]{1,5})")
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class TrustedPeers:
     """Addresses, networks and literals from a comma-separated text; `*` trusts everybody."""
 
     def __init__(self, text: str) -> None:
-        members = [member.strip() for member in text.split(",") if member.strip()]
-        self._everybody = "*" in members
-        self._literals = set(members)
-        self._networks = [network for member in members if (network := _network(member))]
+        self._literals = {member.strip() for member in text.split(",") if member.strip()}
+        self._networks = []
+        for member in self._literals:
+            with contextlib.suppress(ValueError):
+                self._networks.append(ipaddress.ip_network(member))
 
     def __contains__(self, host: str) -> bool:
-        if self._everybody or host in self._literals:
+        if "*" in self._literals or host in self._literals:
             return True
         try:
             address = ipaddress.ip_address(host)
@@ -54,11 +54,10 @@ class ProxyHeaders:
         return self.app(scope, receive, send)
 
     def _believe(self, scope: Scope, forwarded: Headers) -> None:
-        scheme = _members(forwarded, _PROTO)[-1:]
-        if scheme and scheme[0].lower() in _SCHEMES:
-            plain = _SCHEMES[scheme[0].lower()]
+        schemes = _members(forwarded, _PROTO)  # the last is what the nearest proxy says
+        if schemes and (scheme := schemes[-1].lower()) in _SCHEMES:
             is_socket = scope["type"] == "websocket"
-            scope["scheme"] = plain.replace("http", "ws") if is_socket else plain
+            scope["scheme"] = scheme.replace("http", "ws") if is_socket else scheme.replace("ws", "http")
         hosts = _members(forwarded, _FOR)
         if hosts:
             # Every proxy appends the peer it saw: the last that is not one of ours is the client.
@@ -86,10 +85,3 @@ def _split_port(host: str) -> tuple[str, int]:
         if port < 65536:
             return matched[1] or matched[3], port
     return host, 0
-
-
-def _network(text: str) -> Network | None:
-    try:
-        return ipaddress.ip_network(text)
-    except ValueError:
-        return None
