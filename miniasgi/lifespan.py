@@ -20,14 +20,13 @@ class LifespanFailure(Exception):
 
 
 class Lifespan:
-    """`startup()`, then `shutdown()`. `state` is what the app left for its requests (L6).
+    """`startup(app)`, then `shutdown()`. `state` is what the app left for its requests (L6).
 
     What comes back for an event is the app's message, or how its call has ended without one:
     "returned" or "raised".
     """
 
-    def __init__(self, app: App, mode: Mode = "auto") -> None:
-        self.app = app
+    def __init__(self, mode: Mode = "auto") -> None:
         self.mode = mode
         self.state: dict[str, Any] = {}
         self._events: asyncio.Queue[Message] = asyncio.Queue()  # for the app to receive
@@ -36,13 +35,13 @@ class Lifespan:
         self._said = ""  # the type of the app's last message
         self._task: asyncio.Task[None] | None = None
 
-    async def startup(self) -> None:
+    async def startup(self, app: App) -> None:
         """Returns when the app is ready (L4); raises `LifespanFailure` if it never will be."""
         if self.mode == "off":
             return
         logger.info("Waiting for application startup.")
         self._ask("lifespan.startup")
-        self._task = asyncio.create_task(self._run(), name="lifespan")
+        self._task = asyncio.create_task(self._run(app), name="lifespan")
         match await self._answers.get():
             case "lifespan.startup.complete", _:
                 logger.info("Application startup complete.")
@@ -73,11 +72,11 @@ class Lifespan:
         self._expected = (f"{event}.complete", f"{event}.failed")
         self._events.put_nowait({"type": event})
 
-    async def _run(self) -> None:
+    async def _run(self, app: App) -> None:
         scope: Scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": self.state}
         ending = "returned", "it returned without an answer"
         try:
-            await self.app(scope, self._events.get, self.send)
+            await app(scope, self._events.get, self.send)
         except Exception as error:
             ending = "raised", repr(error)
             # Silent if the app has told already, or knows no lifespan (L3).

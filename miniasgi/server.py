@@ -11,9 +11,9 @@ import logging
 import os
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -28,16 +28,15 @@ logger = logging.getLogger("miniasgi.error")
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _LAST_CALL = 5.0  # seconds before the end of the budget, when streams are told to end
-_POLL = 0.02  # seconds, while draining only
-# From 3.13 on asyncio would remove the path of any unix socket; it may be systemd's, say.
-_KEEP_PATH: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
+_POLL = 0.02  # seconds between two looks, while starting and stopping only
 
 
 class Server:
     """`run()` blocks; `await serve()` fits into a running loop, also of another thread.
 
     `started` once connections are accepted. Set `should_exit` (from any thread) to stop, as a
-    signal does; `force_exit`, as a second signal does, to stop waiting for anybody.
+    signal does; `force_exit`, as a second signal does, to stop waiting for requests. Set once more
+    while the app shuts down, it stops waiting for that.
     """
 
     connection_class = Connection
@@ -45,15 +44,15 @@ class Server:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.started = False
+        self.force_exit = False
         self.servers: list[asyncio.Server] = []
-        self.lifespan: Lifespan | None = None
-        self.service: Service | None = None
+        self.lifespan = Lifespan(config.lifespan)
+        self.service: Service  # what the connections share, once the app is ready
         self._ours: list[socket.socket] = []  # those that nobody gave us
-        self._path: str | None = None  # of our own unix socket
+        self._most_requests = config.max_requests()
         self._should_exit = False
-        self._forced = 0
+        self._told_to_exit = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._changed: asyncio.Event | None = None
         self._signals: list[int] = []
 
     @property
@@ -64,22 +63,9 @@ class Server:
     @should_exit.setter
     def should_exit(self, value: bool) -> None:
         self._should_exit = value
-        self._wake()
-
-    @property
-    def force_exit(self) -> bool:
-        """True when the server no longer waits for requests that are being answered."""
-        return self._forced > 0
-
-    @force_exit.setter
-    def force_exit(self, value: bool) -> None:
-        self._forced = self._forced + 1 if value else 0
-        self._wake()
-
-    def _wake(self) -> None:
-        """A loop that sleeps until something happens has to be told, from any thread."""
-        if self._loop is not None and self._changed is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._changed.set)
+        if self._loop is not None and not self._loop.is_closed():
+            # An idle loop sleeps until something happens; it has to be told, from any thread.
+            self._loop.call_soon_threadsafe(self._told_to_exit.set)
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
         """Serves until told to stop, in an event loop of the kind that the options ask for."""
@@ -94,7 +80,7 @@ class Server:
             if not self.started:
                 return
             try:
-                await self._until(lambda: self._should_exit)
+                await self._told_to_exit.wait()
             except asyncio.CancelledError:  # a program that cancels us is in no mood to wait
                 self.force_exit = True
                 raise
@@ -108,54 +94,42 @@ class Server:
         connect finds an app that is ready. Leaves `started` False if the app cannot start.
         """
         config = self.config
-        self._loop, self._changed = asyncio.get_running_loop(), asyncio.Event()
+        self._loop = asyncio.get_running_loop()
         logger.info("Started server process [%d]", os.getpid())
         config.parser_class()  # if it is not installed, now is the time to say so
         if sockets is None:
             self._ours = sockets = bind(config)
-            self._path = config.uds if config.fd is None else None
         try:
             app = config.load_app()
-            self.lifespan = Lifespan(app, config.lifespan)
-            if await self._start_app(self.lifespan):
+            # A stop may come while, say, a model is loading.
+            if await self._unless(lambda: self.should_exit, self.lifespan.startup(app)):
                 self.service = config.service(app, self.lifespan.state)
-                self.service.on_finished = self._stop_after(config.max_requests())
-                await self._listen(sockets, self.service)
-        finally:
-            if not self.started:
-                self._stop_listening()
-                if self.lifespan is not None:
-                    await self.lifespan.shutdown()
-
-    async def _start_app(self, lifespan: Lifespan) -> bool:
-        try:  # a stop may come while, say, a model is loading
-            return await self._unless(lambda: self._should_exit, lifespan.startup())
+                self.service.on_finished = self._count
+                await self._listen(sockets)
         except LifespanFailure as failure:
             logger.error("%s", failure)
             logger.error("Application startup failed. Exiting.")
-            return False
+        finally:
+            if not self.started:
+                self._stop_listening()
+                await self.lifespan.shutdown()
 
-    async def _listen(self, sockets: list[socket.socket], service: Service) -> None:
+    async def _listen(self, sockets: list[socket.socket]) -> None:
         loop, backlog = asyncio.get_running_loop(), self.config.backlog
-        factory = functools.partial(self.connection_class, service)
         for sock in sockets:
             try:
                 sock.listen(backlog)  # the loop does it again, but uvloop tells nobody if it fails
             except OSError as error:  # somebody else bound as we did, and was faster to listen
                 raise ConfigError(f"cannot listen on {address(sock)}: {reason(error)}") from None
-            if sock.family == getattr(socket, "AF_UNIX", None):
-                server = await loop.create_unix_server(factory, sock=sock, backlog=backlog, **_KEEP_PATH)
-            else:
-                server = await loop.create_server(factory, sock=sock, backlog=backlog)
-            self.servers.append(server)
+            # Not create_unix_server, for unix sockets: from 3.13 on that would remove their path,
+            # which may be systemd's, say.
+            factory = functools.partial(self.connection_class, self.service)
+            self.servers.append(await loop.create_server(factory, sock=sock, backlog=backlog))
             logger.info("miniasgi running on %s (Press CTRL+C to quit)", address(sock))
         self.started = True
 
-    def _stop_after(self, requests: int | None) -> "functools.partial[None] | None":
-        return None if requests is None else functools.partial(self._count, requests)
-
-    def _count(self, most: int, finished: int) -> None:
-        if finished >= most and not self._should_exit:
+    def _count(self, finished: int) -> None:
+        if finished == self._most_requests:
             logger.info("%d requests served: stopping (--limit-max-requests)", finished)
             self.should_exit = True
 
@@ -164,22 +138,19 @@ class Server:
     async def shutdown(self) -> None:
         """Stops accepting, lets requests end within the budget, then shuts the app down (L8)."""
         logger.info("Shutting down")
-        service, lifespan = self.service, self.lifespan
-        assert service is not None
-        assert lifespan is not None
-        service.closing = True
+        self.service.closing = True
         self._stop_listening()
         for _ in range(2):  # turns of the loop, until whom it just accepted is a connection
             await asyncio.sleep(0)
-        for connection in list(service.connections):
+        for connection in list(self.service.connections):
             connection.shutdown()
-        await self._drain(service)
-        await self._end(service)
-        forced = self._forced
-        if not await self._unless(lambda: self._forced > forced, lifespan.shutdown()):
+        await self._drain(self.service)
+        await self._end(self.service)
+        self.force_exit = False  # that was for the requests
+        if not await self._unless(lambda: self.force_exit, self.lifespan.shutdown()):
             logger.error("Application shutdown was not waited for.")
-        if service.access_log is not None:
-            service.access_log.flush()
+        if self.service.access_log is not None:
+            self.service.access_log.flush()
         logger.info("Finished server process [%d]", os.getpid())
 
     def _stop_listening(self) -> None:
@@ -187,67 +158,44 @@ class Server:
             server.close()
         for sock in self._ours:
             sock.close()
-        if self._path is not None:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self._path)
+        if self._ours and self.config.uds is not None and self.config.fd is None:
+            Path(self.config.uds).unlink(missing_ok=True)
 
     async def _drain(self, service: Service) -> None:
-        """Waits for connections and tasks to end; streams are told in time that they must."""
-        budget = self.config.timeout_graceful_shutdown
-        now = asyncio.get_running_loop().time()
-        last_call = now + max(budget - _LAST_CALL, budget / 2)
-        if await self._quiet(service, now + 0.1):
-            return
-        logger.info(
-            "Waiting for %d connections and %d tasks to end, up to %g s (CTRL+C to force)",
-            len(service.connections),
-            len(service.tasks),
-            budget,
-        )
-        if not await self._quiet(service, last_call):
+        """Waits for connections and tasks to end by themselves; streams are told in time that they must."""
+        await asyncio.sleep(_POLL)  # idle connections have ended by then
+        budget, loop = self.config.timeout_graceful_shutdown, asyncio.get_running_loop()
+        if service.connections or service.tasks:
+            left = len(service.connections), len(service.tasks)
+            logger.info("Waiting for %d connections and %d tasks to end, up to %g s (CTRL+C to force)", *left, budget)
+        end = loop.time() + budget
+        for deadline in (end - min(_LAST_CALL, budget / 2), end):
+            # Looked at now and then, as too many can change it for an event:
+            while (service.connections or service.tasks) and loop.time() < deadline and not self.force_exit:  # noqa: ASYNC110
+                await asyncio.sleep(_POLL)
             for connection in list(service.connections):
                 connection.leave()
-            await self._quiet(service, now + budget)
-
-    async def _quiet(self, service: Service, deadline: float) -> bool:
-        """True when all have ended; False at the deadline, in seconds of the loop's clock."""
-        loop = asyncio.get_running_loop()
-        while service.connections or service.tasks:
-            if self._forced or loop.time() >= deadline:
-                return False
-            await asyncio.sleep(_POLL)
-        return True
 
     async def _end(self, service: Service) -> None:
-        """Cancels and closes what would not end by itself."""
-        tasks = list(service.tasks)
-        if tasks:
-            logger.warning("Cancelling %d tasks that did not end in time", len(tasks))
+        """Closes and cancels what did not."""
         for connection in list(service.connections):
-            connection.leave()
             connection.abort()
-        for task in tasks:
-            task.cancel()
-        if tasks:
+        if tasks := list(service.tasks):
+            logger.warning("Cancelling %d tasks that did not end in time", len(tasks))
+            for task in tasks:
+                task.cancel()
             await asyncio.wait(tasks, timeout=1.0)
         await asyncio.sleep(0)  # for connection_lost
-
-    async def _until(self, condition: Callable[[], bool]) -> None:
-        assert self._changed is not None
-        while not condition():
-            self._changed.clear()
-            await self._changed.wait()
 
     async def _unless(self, condition: Callable[[], bool], coroutine: Coroutine[Any, Any, None]) -> bool:
         """True when the coroutine has ended; cancels it, and False, when the condition is true."""
         task = asyncio.ensure_future(coroutine)
-        task.add_done_callback(lambda _: self._wake())
         try:
-            await self._until(lambda: task.done() or condition())
-            if not task.done():
-                return False
-            task.result()  # raises what the coroutine raised
-            return True
+            while not (task.done() or condition()):
+                await asyncio.wait([task], timeout=_POLL)
+            if task.done():
+                task.result()  # raises what the coroutine raised
+            return task.done()
         finally:
             task.cancel()
 
@@ -273,9 +221,9 @@ class Server:
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """The first signal stops the server gracefully; a second one, of any kind, at once."""
         self._signals.append(sig)
-        if not self._should_exit:
+        if not self.should_exit:
             self.should_exit = True
-        elif self.service is None:  # the app is loading, and maybe never awaits
+        elif not self.started:  # the app is loading, and maybe never awaits
             raise KeyboardInterrupt
         else:
             self.force_exit = True

@@ -4,7 +4,6 @@ Owns TCP and unix addresses, and the sentences for what can be wrong with them. 
 and no server: a bound socket refuses connections until somebody listens on it.
 """
 
-import contextlib
 import errno
 import os
 import socket
@@ -17,72 +16,64 @@ _NO_SUCH_FAMILY = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)  # "::1" in a contai
 
 
 def bind(config: Config) -> list[socket.socket]:
-    """The sockets that the options ask for, bound and not yet listening; ConfigError if busy."""
-    if config.fd is not None:
-        try:
-            return [socket.socket(fileno=os.dup(config.fd))]
-        except OSError as error:
-            raise ConfigError(f"--fd {config.fd}: {reason(error)}") from None
-    if config.uds is not None:
-        return [_bind_unix(config.uds)]
-    try:
-        found = socket.getaddrinfo(config.host or None, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except (OSError, UnicodeError) as error:
-        raise ConfigError(f"--host {config.host}: {reason(error)}") from None
+    """The sockets that the options ask for, bound and not yet listening; ConfigError if they cannot be had."""
     sockets: list[socket.socket] = []
-    port = config.port
-    addresses = list(dict.fromkeys((family, name) for family, *_, name in found))
-    for family, name in addresses:
-        try:
-            sockets.append(_bind_tcp(family, (name[0], port, *name[2:])))
-        except OSError as error:
-            if error.errno in _NO_SUCH_FAMILY and (sockets or (family, name) != addresses[-1]):
-                continue  # one of the two families will do
-            for sock in sockets:
-                sock.close()
-            raise ConfigError(f"cannot listen on {config.host}:{config.port}: {reason(error)}") from None
-        port = sockets[0].getsockname()[1]  # port 0: the same free port for both families
+    where = f"cannot listen on {config.host}:{config.port}"
+    try:
+        if config.fd is not None:
+            where = f"--fd {config.fd}"
+            sockets.append(socket.socket(fileno=os.dup(config.fd)))
+        elif config.uds is not None:
+            where = f"--uds {config.uds}"
+            sockets.append(_bind_unix(config.uds))
+        else:
+            _bind_tcp(config.host, config.port, sockets)
+    except (OSError, UnicodeError) as error:
+        for sock in sockets:
+            sock.close()
+        raise ConfigError(f"{where}: {reason(error)}") from None
     return sockets
 
 
-def _bind_tcp(family: int, name: tuple[str | int, ...]) -> socket.socket:
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
+def _bind_tcp(host: str, port: int, sockets: list[socket.socket]) -> None:
+    """Adds a socket for every address of a host: that of `localhost` in IPv4, say, and that in IPv6."""
+    found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    for family, _, _, _, name in dict.fromkeys(found):
+        try:
+            sockets.append(_bound(family, (name[0], port, *name[2:])))
+        except OSError as error:
+            if error.errno not in _NO_SUCH_FAMILY:
+                raise
+        else:
+            port = sockets[0].getsockname()[1]  # port 0: the same free port for both families
+    if not sockets:
+        raise OSError(errno.EADDRNOTAVAIL, "no such address on this machine")
+
+
+def _bound(family: int, name: tuple[str | int, ...]) -> socket.socket:
+    with socket.socket(family, socket.SOCK_STREAM) as sock:
         if os.name == "posix":  # elsewhere it would let two servers share the port
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind(name)
-    except OSError:
-        sock.close()
-        raise
-    return sock
+        return sock.dup()  # this one is closed, whether all went well or not
 
 
 def _bind_unix(path: str) -> socket.socket:
     """A unix socket at `path`; a stale one of a dead server is replaced, nothing else is."""
     mode = 0o666  # as uvicorn: whoever may enter the directory may connect
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        with contextlib.suppress(FileNotFoundError):
-            if not stat.S_ISSOCK(os.stat(path).st_mode):
-                raise ConfigError(f"--uds: {path!r} exists and is not a socket")
-            mode = stat.S_IMODE(os.stat(path).st_mode)
-            try:
-                sock.connect(path)
-            except ConnectionRefusedError:
-                os.unlink(path)
-            else:
-                raise ConfigError(f"--uds: another server listens on {path!r}")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        if os.path.exists(path):
+            mode = os.stat(path).st_mode
+            if not stat.S_ISSOCK(mode):
+                raise OSError(errno.EEXIST, "it exists and is not a socket")
+            if sock.connect_ex(path) != errno.ECONNREFUSED:
+                raise OSError(errno.EADDRINUSE, "another server listens on it")
+            os.unlink(path)
         sock.bind(path)
-        os.chmod(path, mode)
-    except OSError as error:
-        sock.close()
-        raise ConfigError(f"--uds {path}: {reason(error)}") from None
-    except ConfigError:
-        sock.close()
-        raise
-    return sock
+        os.chmod(path, stat.S_IMODE(mode))
+        return sock.dup()
 
 
 def address(sock: socket.socket) -> str:

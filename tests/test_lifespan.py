@@ -81,7 +81,7 @@ def test_L1_one_lifespan_in_the_event_loop_of_the_requests() -> None:
 
 async def test_L2_the_scope_has_the_type_the_versions_and_a_state() -> None:
     app = Talker(STARTED)
-    await Lifespan(app).startup()
+    await Lifespan().startup(app)
     assert app.scopes == [{"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": {}}]
 
 
@@ -106,9 +106,9 @@ def test_L3_an_app_that_returns_without_a_word_has_no_lifespan(log: Callable[[],
 
 
 async def test_L3_insisting_on_a_lifespan_makes_it_a_failure(log: Callable[[], str]) -> None:
-    lifespan = Lifespan(raising(ValueError("what is that?")), "on")
+    lifespan = Lifespan("on")
     with pytest.raises(LifespanFailure, match=r"does not support lifespan: ValueError\('what is that\?'\)"):
-        await lifespan.startup()
+        await lifespan.startup(raising(ValueError("what is that?")))
     assert "Traceback" in log(), "whoever insists wants to know where it went wrong"
     assert "raise error" in log()
     assert "/miniasgi/" not in log(), "the frames of the app, not ours"
@@ -116,7 +116,7 @@ async def test_L3_insisting_on_a_lifespan_makes_it_a_failure(log: Callable[[], s
 
 async def test_L3_insisting_on_a_lifespan_refuses_an_app_that_returns_without_a_word() -> None:
     with pytest.raises(LifespanFailure, match="it returned without an answer"):
-        await Lifespan(Talker(), "on").startup()
+        await Lifespan("on").startup(Talker())
 
 
 def test_lifespan_off_means_that_the_app_never_hears_of_it() -> None:
@@ -284,12 +284,12 @@ def test_L10_a_failed_shutdown_is_logged_and_the_server_ends(tmp_path: Path) -> 
 
 async def test_L11_a_failed_startup_needs_no_message() -> None:
     with pytest.raises(LifespanFailure, match=r"^the app reported that its startup failed$"):
-        await Lifespan(Talker(NOT_STARTED)).startup()
+        await Lifespan().startup(Talker(NOT_STARTED))
 
 
 async def test_L11_a_failed_shutdown_needs_no_message(log: Callable[[], str]) -> None:
-    lifespan = Lifespan(Talker(STARTED, NOT_ENDED))
-    await lifespan.startup()
+    lifespan = Lifespan()
+    await lifespan.startup(Talker(STARTED, NOT_ENDED))
     await lifespan.shutdown()
     assert "Application shutdown failed: no reason given" in log()
 
@@ -320,9 +320,9 @@ async def test_A6_a_message_that_nobody_asked_for_raises_in_the_app(answers: lis
         except RuntimeError as error:
             raised.append(error)
 
-    lifespan = Lifespan(app)
+    lifespan = Lifespan()
     try:
-        await lifespan.startup()
+        await lifespan.startup(app)
         await lifespan.shutdown()
     except LifespanFailure:
         await lifespan.shutdown()
@@ -330,7 +330,7 @@ async def test_A6_a_message_that_nobody_asked_for_raises_in_the_app(answers: lis
 
 
 async def test_A6_nothing_may_be_sent_before_the_app_is_asked() -> None:
-    lifespan = Lifespan(Talker())
+    lifespan = Lifespan()
     with pytest.raises(RuntimeError, match=r"'lifespan\.startup\.complete': nothing is next"):
         await lifespan.send(STARTED)
 
@@ -344,15 +344,15 @@ async def test_an_app_may_answer_before_it_listens() -> None:
         heard.append((await receive())["type"])
         await send(ENDED)
 
-    lifespan = Lifespan(app)
-    await lifespan.startup()
+    lifespan = Lifespan()
+    await lifespan.startup(app)
     await lifespan.shutdown()
     assert heard == ["lifespan.startup", "lifespan.shutdown"]
 
 
 async def test_an_app_that_has_started_need_not_wait_for_the_shutdown(log: Callable[[], str]) -> None:
-    lifespan = Lifespan(Talker(STARTED), "on")
-    await lifespan.startup()
+    lifespan = Lifespan("on")
+    await lifespan.startup(Talker(STARTED))
     assert "Application startup complete." in log()
     await lifespan.shutdown()
     assert "shutdown" not in log()
@@ -364,8 +364,8 @@ async def test_an_app_that_returns_instead_of_an_answer_has_shut_down(log: Calla
         await send(STARTED)
         await receive()
 
-    lifespan = Lifespan(app)
-    await lifespan.startup()
+    lifespan = Lifespan()
+    await lifespan.startup(app)
     await lifespan.shutdown()
     assert "Application shutdown complete." in log()
 
@@ -394,8 +394,8 @@ def test_an_app_whose_lifespan_dies_goes_on_serving_and_hears_no_more(log: Calla
 async def test_an_app_that_raises_at_shutdown_is_logged_and_the_server_ends(
     answers: list[Message], log: Callable[[], str]
 ) -> None:
-    lifespan = Lifespan(raising(ValueError("too late"), *answers, receives=len(answers) == 1))
-    await lifespan.startup()
+    lifespan = Lifespan()
+    await lifespan.startup(raising(ValueError("too late"), *answers, receives=len(answers) == 1))
     await lifespan.shutdown()
     assert "raise error" in log()
     assert ("Application shutdown failed: ValueError('too late')" in log()) == (len(answers) == 1)
@@ -403,9 +403,9 @@ async def test_an_app_that_raises_at_shutdown_is_logged_and_the_server_ends(
 
 async def test_what_an_app_raises_after_it_reported_a_failure_is_not_logged_twice(log: Callable[[], str]) -> None:
     # Starlette sends its traceback as the message, and then raises.
-    lifespan = Lifespan(raising(ValueError(), NOT_STARTED | {"message": "broken"}, receives=False), "on")
+    lifespan = Lifespan("on")
     with pytest.raises(LifespanFailure, match="broken"):
-        await lifespan.startup()
+        await lifespan.startup(raising(ValueError(), NOT_STARTED | {"message": "broken"}, receives=False))
     await lifespan.shutdown()
     assert "ERROR" not in log()
 
@@ -439,8 +439,8 @@ def test_a_failed_startup_leaves_a_server_that_has_not_started() -> None:
 @pytest.mark.parametrize("app", [Talker(), Talker(STARTED, ENDED)], ids=["returns", "answers"])
 async def test_an_app_may_run_before_the_server_waits_for_it(app: Talker) -> None:
     asyncio.get_running_loop().set_task_factory(getattr(asyncio, "eager_task_factory", None))
-    lifespan = Lifespan(app)
-    await lifespan.startup()
+    lifespan = Lifespan()
+    await lifespan.startup(app)
     await lifespan.shutdown()
     assert app.heard == ["lifespan.startup", "lifespan.shutdown"][: len(app.answers)]
 
@@ -456,8 +456,8 @@ async def test_an_app_that_will_not_end_after_its_shutdown_is_cancelled(log: Cal
             await asyncio.sleep(0)  # even if it takes a while
             ended.append(True)
 
-    lifespan = Lifespan(app)
-    await lifespan.startup()
+    lifespan = Lifespan()
+    await lifespan.startup(app)
     assert "Waiting for application startup." in log()
     await lifespan.shutdown()
     assert "Waiting for application shutdown." in log()
@@ -466,16 +466,16 @@ async def test_an_app_that_will_not_end_after_its_shutdown_is_cancelled(log: Cal
 
 async def test_an_app_that_is_cancelled_has_ended(log: Callable[[], str]) -> None:
     """By what it awaits itself: nobody has asked it to."""
-    lifespan = Lifespan(raising(asyncio.CancelledError(), receives=False))  # type: ignore[arg-type]
-    await asyncio.wait_for(lifespan.startup(), PATIENCE)
+    lifespan = Lifespan()
+    await asyncio.wait_for(lifespan.startup(raising(asyncio.CancelledError(), receives=False)), PATIENCE)  # type: ignore[arg-type]
     assert "does not support lifespan" in log()
 
 
 async def test_an_answer_that_was_not_waited_for_is_not_taken_for_that_to_the_shutdown() -> None:
     """The server is told to stop in the moment in which the app says that it is ready."""
     app = Talker(STARTED, ENDED)
-    lifespan = Lifespan(app)
-    startup = asyncio.create_task(lifespan.startup())
+    lifespan = Lifespan()
+    startup = asyncio.create_task(lifespan.startup(app))
     while not app.heard:
         await asyncio.sleep(0)
     startup.cancel()
@@ -485,7 +485,7 @@ async def test_an_answer_that_was_not_waited_for_is_not_taken_for_that_to_the_sh
 
 
 async def test_ending_what_never_began_is_nothing() -> None:
-    await Lifespan(Talker()).shutdown()
+    await Lifespan().shutdown()
 
 
 @pytest.mark.parametrize("kind", ["starlette", "fastapi"])
