@@ -235,7 +235,7 @@ def test_no_log_config_leaves_logging_to_the_program() -> None:
         ("log.yaml", None, "[Errno 2] No such file or directory: 'log.yaml'"),
         ("log.ini", None, "log.ini doesn't exist"),
         ("log.json", "{", "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
-        ("log.json", "[]", "there is no table of settings in it"),
+        ("log.json", "[]", "dictionary doesn't specify a version"),
         ("log.yaml", "a: [", "while parsing a flow node expected the node content, but found '<stream end>'"),
         ("log.ini", "[loggers]", "there is no section or key 'formatters'"),
         (
