@@ -42,14 +42,15 @@ class Lifespan:
         logger.info("Waiting for application startup.")
         self._ask("lifespan.startup")
         self._task = asyncio.create_task(self._run(app), name="lifespan")
-        match await self._answers.get():
-            case "lifespan.startup.complete", _:
+        kind, reason = await self._answers.get()
+        match kind:
+            case "lifespan.startup.complete":
                 logger.info("Application startup complete.")
-            case "lifespan.startup.failed", reason:
+            case "lifespan.startup.failed":
                 raise LifespanFailure(reason or "the app reported that its startup failed")
-            case _, reason if self.mode == "on":
+            case _ if self.mode == "on":
                 raise LifespanFailure(f"the app does not support lifespan: {reason}")
-            case _, reason:  # not an error: L3
+            case _:  # not an error: L3
                 logger.info("The app does not support lifespan (%s); going on without.", reason)
 
     async def shutdown(self) -> None:
@@ -59,11 +60,11 @@ class Lifespan:
         if self._said == "lifespan.startup.complete" and not self._task.done():
             logger.info("Waiting for application shutdown.")
             self._ask("lifespan.shutdown")
-            match await self._answers.get():
-                case "lifespan.shutdown.failed" | "raised", reason:
-                    logger.error("Application shutdown failed: %s", reason or "no reason given")
-                case _:  # it said so, or it just returned
-                    logger.info("Application shutdown complete.")
+            kind, reason = await self._answers.get()
+            if kind in ("lifespan.shutdown.failed", "raised"):
+                logger.error("Application shutdown failed: %s", reason or "no reason given")
+            else:  # it said so, or it just returned
+                logger.info("Application shutdown complete.")
         self._task.cancel()
         await asyncio.wait([self._task])
 
