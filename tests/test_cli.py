@@ -388,7 +388,7 @@ MISTAKES = [
     ("main:app --log-config broken.yaml", "--log-config broken.yaml: while parsing *"),
     ("main:app --log-config broken.ini", "--log-config broken.ini: *no section headers*"),
     ("main:app --uds nowhere/app.sock", "--uds nowhere/app.sock: no such file or directory"),
-    ("main:app --uds main.py", "--uds: 'main.py' exists and is not a socket"),
+    ("main:app --uds main.py", "--uds main.py: it exists and is not a socket"),
     ("main:app --fd 987", "--fd 987: bad file descriptor"),
     ("other:app --app-dir nowhere", "module 'other' not found (looked in {folder}/nowhere)"),
     ("main:app --header (a):b", "--header ('(a)', 'b'): invalid header name b'(a)' (RFC 9110 5.1)"),

@@ -636,7 +636,7 @@ async def app(scope, receive, send):
     messages = [json.loads(line) for line in server.log.splitlines()]
     assert all({"time", "level", "logger", "message"} <= entry.keys() for entry in messages)
     failure = next(entry for entry in messages if entry["level"] == "error")
-    assert failure["message"] == "GET /raise: the app raised AssertionError"
+    assert failure["message"] == "GET /raise: the app failed: AssertionError()"
     assert "app.py" in failure["exception"]
     requests = [json.loads(line) for line in server.output.splitlines()]
     assert [(entry["path"], entry["status"]) for entry in requests] == [('/"x"?%0a', 200), ("/raise", 500)]
