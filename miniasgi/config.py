@@ -63,10 +63,7 @@ class Config:
     env_file: str | Path | None = option(None, "File of NAME=value lines for the environment.")
     root_path: str = option("", "Path under which a proxy mounts the app.")
     proxy_headers: bool = option(True, "Believe X-Forwarded-For and -Proto of trusted peers.")
-    forwarded_allow_ips: str | None = option(
-        None,
-        "Trusted peers: addresses, networks or *, comma-separated. Default: $FORWARDED_ALLOW_IPS, else 127.0.0.1,::1.",
-    )
+    forwarded_allow_ips: str | None = option(None, "Those peers: addresses, networks or *; default: 127.0.0.1,::1.")
     server_header: bool = option(True, "Send a Server header.")
     date_header: bool = option(True, "Send a Date header.")
     headers: Sequence[tuple[str, str]] = option((), "Name:Value of a header for every response; may be repeated.")
@@ -85,12 +82,8 @@ class Config:
     timeout_request_head: float = option(10.0, "For a request head to arrive, else 408; 0: no limit.")
     timeout_request_body: float = option(60.0, "Without content while the app waits for some, else 408; 0: no limit.")
     timeout_keep_alive: float = option(5.0, "For the next request on an idle connection.")
-    timeout_graceful_shutdown: float = option(
-        30.0, "For requests to end when the server stops; their apps hear of it 5 s before."
-    )
-    cancel_on_disconnect: bool = option(
-        False, "Cancel the app's task when its client leaves, instead of only telling it."
-    )
+    timeout_graceful_shutdown: float = option(30.0, "For requests to end at a shutdown; apps hear of it 5 s before.")
+    cancel_on_disconnect: bool = option(False, "Cancel the app's task when its client leaves.")
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
@@ -171,20 +164,15 @@ class Config:
         """What the connections of a server share; call it in the event loop."""
         # 0 is for ever with these two, as `--help` says; an idle connection may well be closed at once.
         head, body = self.timeout_request_head or math.inf, self.timeout_request_body or math.inf
+        most = math.inf if self.limit_request_body is None else self.limit_request_body
         headers = [_encoded(name, value) for name, value in self.headers]
         return Service(
             app=app,
             loop=asyncio.get_running_loop(),
             parser_class=self.parser_class(),
-            limits=Limits(
-                self.limit_request_head,
-                self.limit_request_fields,
-                self.limit_request_line,
-                self.limit_request_body or math.inf,
-            ),
+            limits=Limits(self.limit_request_head, self.limit_request_fields, self.limit_request_line, most),
             timeouts=Timeouts(head, body, self.timeout_keep_alive),
             header_lines=HeaderLines(self.server_header, self.date_header, headers),
-            access_log=logs.access_log() if self.access_log else None,
             root_path=self.root_path,
             state=state,
             concurrency=self.limit_concurrency,

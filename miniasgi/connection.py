@@ -14,7 +14,6 @@ import socket
 import struct
 import sys
 from collections.abc import Iterator
-from time import perf_counter
 from typing import BinaryIO, cast
 
 from .cycle import Cycle, Phase
@@ -71,7 +70,7 @@ class Connection(asyncio.Protocol):
         self._unsent = 0
 
     def __repr__(self) -> str:
-        return f"<Connection {client_name(self._scope['client'])} {self._cycle or self._input.name}>"
+        return f"<Connection {client_name(self._scope)} {self._cycle or self._input.name}>"
 
     # The transport's side:
 
@@ -256,11 +255,7 @@ class Connection(asyncio.Protocol):
     def finished(self, cycle: Cycle) -> None:
         """The response is out: on to the next request, or the end of the connection."""
         service, self._cycle = self.service, None
-        if service.access_log is not None:
-            service.access_log.record(cycle.scope["client"], cycle, perf_counter() - cycle.began)
-        service.finished += 1
-        if service.on_finished is not None:
-            service.on_finished(service.finished)
+        service.on_finished(cycle)
         if cycle.phase is Phase.FAILED and cycle.response.framing is Framing.CLOSE:
             self.abort()  # a graceful end would be the end of the content, RFC 9112 6.3
         elif not cycle.response.terms.keep_alive or self._input is Input.OVER or service.closing:
@@ -299,7 +294,7 @@ class Connection(asyncio.Protocol):
 
     def _refuse(self, error: BadRequest) -> None:
         """Answers for the app, with a status and no detail, and closes."""
-        logger.warning("%s - %s", client_name(self._scope["client"]), error)
+        logger.warning("%s - %s", client_name(self._scope), error)
         cycle, self._cycle = self._cycle, None
         content = True
         if cycle is not None:

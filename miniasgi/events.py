@@ -41,9 +41,5 @@ class BadRequest(Exception):
     """The client's mistake: `status` is for the client, `message` for the log alone."""
 
     def __init__(self, status: int, message: str) -> None:
-        super().__init__(status, message)
+        super().__init__(f"{status}: {message}")
         self.status = status
-        self.message = message
-
-    def __str__(self) -> str:
-        return f"{self.status}: {self.message}"

@@ -15,17 +15,17 @@ import logging
 import logging.config
 import operator
 import sys
-import time
 from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
+from time import perf_counter, time
 from typing import Any, Literal, TextIO
 
 import click
 
 from .cycle import Cycle
 from .scope import client_name
-from .types import Address, App, Message, Receive, Scope, Send
+from .types import App, Message, Receive, Scope, Send
 
 LogFormat = Literal["text", "json"]
 LogConfig = dict[str, Any] | str | Path | None
@@ -80,7 +80,7 @@ class JsonFormatter(logging.Formatter):
 
     def access_line(self, values: tuple[Any, ...]) -> str:
         """What `format` would make of an access record, without one."""
-        return _json_line(time.time(), "INFO", access_logger.name, dict(zip(_FIELDS, values, strict=True)))
+        return _json_line(time(), "INFO", access_logger.name, dict(zip(_FIELDS, values, strict=True)))
 
 
 class OwnHandler(logging.StreamHandler[TextIO]):
@@ -173,11 +173,12 @@ class AccessLog:
                 if not (access_logger.filters or access_logger.propagate):
                     self._formatter, self._stream = formatter, out
 
-    def record(self, client: Address | None, cycle: Cycle, seconds: float) -> None:
-        """Tells of a request; `seconds` is from the end of its head to the last byte handed over."""
-        request, status = cycle.request, cycle.response.status or _CLIENT_LEFT
-        path, phrase, ms = request.target.decode("ascii"), _PHRASES.get(status, ""), round(seconds * 1000, 3)
-        values = (client_name(client), request.method, path, request.http_version, status, phrase, ms, cycle.sent)
+    def record(self, cycle: Cycle) -> None:
+        """Tells of a request that is answered: how long that took from the end of its head, too."""
+        client, request, status = client_name(cycle.scope), cycle.request, cycle.response.status or _CLIENT_LEFT
+        path, phrase = request.target.decode("ascii"), _PHRASES.get(status, "")
+        ms = round((perf_counter() - cycle.began) * 1000, 3)
+        values = (client, request.method, path, request.http_version, status, phrase, ms, cycle.sent)
         if self._formatter is None:
             access_logger.info(_LINE, *values, extra={"fields": _FIELDS})
         else:
@@ -198,7 +199,7 @@ def trace_app(app: App) -> App:
     """The same app, with every ASGI message logged at level `trace`."""
 
     async def traced(scope: Scope, receive: Receive, send: Send) -> None:
-        name = client_name(scope.get("client"))
+        name = client_name(scope)
 
         def log(event: str, message: Message) -> None:
             error_logger.log(TRACE, "%s - ASGI %s %s", name, event, _without_secrets(message))

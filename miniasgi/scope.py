@@ -51,6 +51,7 @@ def _address(name: Any) -> Address | None:
     return (name, None) if isinstance(name, str) and name else None
 
 
-def client_name(client: Address | None) -> str:
+def client_name(scope: Scope) -> str:
     """`host:port`, or `-` for a peer without a name."""
+    client = scope.get("client")
     return f"{client[0]}:{client[1]}" if client else "-"

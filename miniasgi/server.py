@@ -17,8 +17,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from . import logs
 from .config import Config
 from .connection import Connection
+from .cycle import Cycle
 from .importer import ConfigError
 from .lifespan import Lifespan, LifespanFailure
 from .service import Service
@@ -49,7 +51,9 @@ class Server:
         self.lifespan = Lifespan(config.lifespan)
         self.service: Service  # what the connections share, once the app is ready
         self._ours: list[socket.socket] = []  # those that nobody gave us
+        self._access_log: logs.AccessLog | None = None
         self._most_requests = config.max_requests()
+        self._requests = 0  # finished
         self._should_exit = False
         self._told_to_exit = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -104,7 +108,8 @@ class Server:
             # A stop may come while, say, a model is loading.
             if await self._unless(lambda: self.should_exit, self.lifespan.startup(app)):
                 self.service = config.service(app, self.lifespan.state)
-                self.service.on_finished = self._count
+                self.service.on_finished = self._finished
+                self._access_log = logs.access_log() if config.access_log else None
                 await self._listen(sockets)
         except LifespanFailure as failure:
             logger.error("%s", failure)
@@ -128,9 +133,12 @@ class Server:
             logger.info("miniasgi running on %s (Press CTRL+C to quit)", address(sock))
         self.started = True
 
-    def _count(self, finished: int) -> None:
-        if finished == self._most_requests:
-            logger.info("%d requests served: stopping (--limit-max-requests)", finished)
+    def _finished(self, cycle: Cycle) -> None:
+        self._requests += 1
+        if self._access_log is not None:
+            self._access_log.record(cycle)
+        if self._requests == self._most_requests:
+            logger.info("%d requests served: stopping (--limit-max-requests)", self._requests)
             self.should_exit = True
 
     # The end:
@@ -149,8 +157,8 @@ class Server:
         self.force_exit = False  # that was for the requests
         if not await self._unless(lambda: self.force_exit, self.lifespan.shutdown()):
             logger.error("Application shutdown was not waited for.")
-        if self.service.access_log is not None:
-            self.service.access_log.flush()
+        if self._access_log is not None:
+            self._access_log.flush()
         logger.info("Finished server process [%d]", os.getpid())
 
     def _stop_listening(self) -> None:

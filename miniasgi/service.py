@@ -13,7 +13,7 @@ from .cycle import Cycle
 from .events import Event
 from .response import HeaderLines
 from .rules import Limits
-from .types import Address, App
+from .types import App
 
 
 class Parser(Protocol):
@@ -22,14 +22,6 @@ class Parser(Protocol):
     def __init__(self, limits: Limits) -> None: ...
 
     def feed(self, data: bytes) -> Iterator[Event]: ...
-
-
-class AccessLog(Protocol):
-    """Where one line per answered request goes."""
-
-    def record(self, client: Address | None, cycle: Cycle, seconds: float) -> None: ...
-
-    def flush(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +43,11 @@ class Service:
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
     header_lines: HeaderLines = field(default_factory=HeaderLines)
-    access_log: AccessLog | None = None
     root_path: str = ""
     state: dict[str, Any] = field(default_factory=dict)
     concurrency: int | None = None  # tasks of the app at one time
     cancel_on_disconnect: bool = False
     connections: "set[Any]" = field(default_factory=set)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    finished: int = 0  # requests
-    on_finished: Callable[[int], None] | None = None
+    on_finished: Callable[[Cycle], None] = lambda cycle: None  # a request was answered, or never will be
     closing: bool = False

@@ -233,7 +233,7 @@ def test_no_log_config_leaves_logging_to_the_program() -> None:
     [
         ("log.json", None, "[Errno 2] No such file or directory: 'log.json'"),
         ("log.yaml", None, "[Errno 2] No such file or directory: 'log.yaml'"),
-        ("log.ini", None, "log.ini doesn't exist"),
+        ("log.ini", None, "[Errno 2] No such file or directory: 'log.ini'"),
         ("log.json", "{", "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
         ("log.json", "[]", "dictionary doesn't specify a version"),
         ("log.yaml", "a: [", "while parsing a flow node expected the node content, but found '<stream end>'"),
@@ -386,12 +386,15 @@ async def test_a_timeout_of_0_is_no_limit_but_for_an_idle_connection(zero: float
     assert (timeouts.head, timeouts.body, timeouts.keep_alive) == (math.inf, math.inf, 0)
 
 
-async def test_the_access_log_is_on_if_somebody_listens() -> None:
-    logs.access_logger.setLevel(logging.INFO)
-    assert Config(app, access_log=True).service(app, {}).access_log is not None
-    assert Config(app, access_log=False).service(app, {}).access_log is None
-    logs.access_logger.setLevel(logging.WARNING)
-    assert Config(app, access_log=True).service(app, {}).access_log is None
+def test_no_access_log_writes_no_line(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    for wanted in (True, False):
+        with serving(app, access_log=wanted, lifespan="off") as server:
+            server.ask(get(f"/{wanted}"))
+            server.stop()
+    lines = [record.getMessage() for record in caplog.records if record.name == "miniasgi.access"]
+    assert len(lines) == 1
+    assert '"GET /True HTTP/1.1"' in lines[0]
 
 
 def test_H10_a_root_path_stands_in_the_scope() -> None:

@@ -25,7 +25,7 @@ def test_H12_H13_addresses_are_as_asgi_has_them(name: Any, address: Any) -> None
 
 @pytest.mark.parametrize("address, name", [(("::1", 80), "::1:80"), (None, "-")])
 def test_a_client_has_a_name_for_the_log(address: Any, name: str) -> None:
-    assert client_name(address) == name
+    assert client_name({"client": address}) == name
 
 
 def test_H6_the_scheme_is_https_over_tls() -> None:
