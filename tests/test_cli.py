@@ -42,9 +42,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         yield tmp_path
 
 
-def miniasgi_(*words: str, env: dict[str, str] | None = None) -> Result:
+def miniasgi_(*words: str) -> Result:
     """The command, in this process."""
-    result = CliRunner().invoke(main, words, prog_name="miniasgi", env=env)
+    result = CliRunner().invoke(main, words, prog_name="miniasgi")
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result
 
@@ -57,8 +57,8 @@ def check(*words: str) -> dict[str, str]:
 
 
 def mistake(*words: str, status: int = 1) -> str:
-    """The last line that a user sees after a mistake; on any port, since that is bound first."""
-    result = miniasgi_(*words, env={"MINIASGI_PORT": "0"})
+    """The last line that a user sees after a mistake."""
+    result = miniasgi_(*words)
     assert result.exit_code == status, result.output
     assert result.stdout == ""
     assert "Traceback" not in result.stderr
@@ -403,7 +403,7 @@ def test_a_mistake_is_one_sentence(words: str, sentence: str, folder: Path) -> N
     for name in ("broken.json", "broken.yaml", "broken.ini"):
         (folder / name).write_text("{")
     pattern = ".*".join(map(re.escape, sentence.format(folder=folder).split("*")))
-    assert re.fullmatch(pattern, mistake(*words.split()))
+    assert re.fullmatch(pattern, mistake("--port", "0", *words.split()))  # bound first, so a free one
 
 
 @pytest.mark.parametrize(
@@ -439,7 +439,7 @@ def test_a_host_without_an_address_is_said(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     sentence = "cannot listen on nowhere.invalid:0: name or service not known"
-    assert mistake("main:app", "--host", "nowhere.invalid") == sentence
+    assert mistake("main:app", "--host", "nowhere.invalid", "--port", "0") == sentence
 
 
 def test_a_busy_port_is_said_before_the_app_is_imported(folder: Path) -> None:
