@@ -37,7 +37,8 @@ def _option(field: "dataclasses.Field[Any]") -> click.Option:
     """A click option for a field of `Config`: flag, type, default and help all come from there."""
     flag, origin = f"--{field.name.replace('_', '-')}", get_origin(kind(field))
     value: Any = kind(field)
-    if value is bool and field.default is not False:
+    is_flag = value is bool and field.metadata["is_flag"]
+    if is_flag and field.default is not False:
         flag += f"/--no-{flag.removeprefix('--')}"
     elif origin is Literal:
         value = click.Choice(get_args(value))
@@ -48,7 +49,7 @@ def _option(field: "dataclasses.Field[Any]") -> click.Option:
     return click.Option(
         [flag, field.name],
         type=value,
-        is_flag=value is bool,
+        is_flag=is_flag,
         multiple=origin is Sequence,
         default=field.default,
         show_default=field.default not in ("", "default"),

@@ -22,17 +22,18 @@ from .lifespan import Mode
 from .parser_h11 import H11Parser
 from .response import FRAMING, HeaderLines
 from .rules import Limits
-from .service import Parser, Service, Timeouts
+from .service import Parser, Service, Timeouts, WebSocketOptions
 from .types import App
 
 LoopName = Literal["auto", "asyncio", "uvloop"]
 HttpName = Literal["auto", "h11", "httptools"]
+WebSocketName = Literal["auto", "wsproto", "none"]
 LogLevel = Literal["critical", "error", "warning", "info", "debug", "trace"]
 
 
-def option(default: Any, text: str) -> Any:
-    """A field of `Config` that is also an option of the command line."""
-    return dataclasses.field(default=default, metadata={"help": text})
+def option(default: Any, text: str, is_flag: bool = True) -> Any:
+    """A field of `Config` that is also an option of the command line; a bool is a flag, or takes a word."""
+    return dataclasses.field(default=default, metadata={"help": text, "is_flag": is_flag})
 
 
 def kind(field: "dataclasses.Field[Any]") -> Any:
@@ -56,6 +57,12 @@ class Config:
     backlog: int = option(2048, "Connections that the kernel may hold until we accept them.")
     loop: LoopName = option("auto", "Event loop: auto takes uvloop if it is installed.")
     http: HttpName | type[Parser] = option("auto", "Parser: auto takes httptools if installed.")
+    ws: WebSocketName = option("auto", "WebSockets: auto is wsproto; with none, upgrades are ignored.")
+    ws_max_size: int = option(16777216, "Bytes of a WebSocket message; more get a close code of 1009.")
+    ws_max_queue: int = option(32, "Messages that may wait for the app before reading stops.")
+    ws_ping_interval: float | None = option(20.0, "Between a pong and our next ping; 0: no pings.")
+    ws_ping_timeout: float | None = option(20.0, "For a pong to arrive; 0: no limit.")
+    ws_per_message_deflate: bool = option(True, "Compress messages for clients that can.", is_flag=False)
     lifespan: Mode = option("auto", "Startup and shutdown events: auto, if the app knows them.")
     interface: Interface = option("auto", "What the app is; auto looks at its arguments.")
     factory: bool = option(False, "APP is a function without arguments that returns the app.")
@@ -102,7 +109,7 @@ class Config:
         """A word is one of those that there are; a limit is at least 1, any other number at least 0."""
         if get_origin(kind) is Literal and isinstance(value, str) and value not in get_args(kind):
             raise ConfigError(f"{name} must be {' or '.join(get_args(kind))}, not {value!r}")
-        least = 1 if name.startswith(("backlog", "limit_")) and not name.endswith("_jitter") else 0
+        least = 1 if name.startswith(("backlog", "limit_", "ws_max_")) and not name.endswith("_jitter") else 0
         if kind in (int, float) and value is not None and not value >= least:  # nan is not
             raise ConfigError(f"{name} must be at least {least}, not {value}")
 
@@ -165,6 +172,9 @@ class Config:
         # 0 is for ever with these two, as `--help` says; an idle connection may well be closed at once.
         head, body = self.timeout_request_head or math.inf, self.timeout_request_body or math.inf
         most = math.inf if self.limit_request_body is None else self.limit_request_body
+        interval, timeout = self.ws_ping_interval or math.inf, self.ws_ping_timeout or math.inf
+        deflate = self.ws_per_message_deflate
+        websocket = WebSocketOptions(self.ws_max_size, self.ws_max_queue, interval, timeout, deflate)
         headers = [_encoded(name, value) for name, value in self.headers]
         return Service(
             app=app,
@@ -172,6 +182,7 @@ class Config:
             parser_class=self.parser_class(),
             limits=Limits(self.limit_request_head, self.limit_request_fields, self.limit_request_line, most),
             timeouts=Timeouts(head, body, self.timeout_keep_alive),
+            websocket=None if self.ws == "none" else websocket,
             header_lines=HeaderLines(self.server_header, self.date_header, headers),
             root_path=self.root_path,
             state=state,

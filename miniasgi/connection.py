@@ -12,7 +12,6 @@ import enum
 import logging
 import socket
 import struct
-import sys
 from collections.abc import Iterator
 from typing import BinaryIO, cast
 
@@ -21,8 +20,10 @@ from .deadline import Deadline
 from .events import BadRequest, Body, End, Event, Request
 from .response import Framing, Response, refusal
 from .rules import judge, over_body
-from .scope import client_name, http_scope, scope_of
-from .service import Service
+from .scope import client_name, http_scope, scope_of, websocket_scope
+from .service import Service, WebSocketOptions
+from .types import Scope
+from .websocket import WebSocket
 
 logger = logging.getLogger("miniasgi.error")
 
@@ -51,6 +52,7 @@ class Connection(asyncio.Protocol):
 
     cycle_class = Cycle
     response_class = Response
+    websocket_class = WebSocket
 
     def __init__(self, service: Service) -> None:
         self.service = service
@@ -157,6 +159,9 @@ class Connection(asyncio.Protocol):
                 terms.keep_alive = terms.keep_alive and not service.closing
                 response = self.response_class(event, terms, service.header_lines)
                 scope = http_scope(self._scope, event, terms, service.state)
+                if terms.wants_websocket and service.websocket is not None:
+                    self._upgrade(service.websocket, scope, response)
+                    return
                 self._cycle = self.cycle_class(scope, response, self)
                 self._input, self._heard, self._content = Input.BODY, False, 0
             case Body(data):
@@ -173,23 +178,25 @@ class Connection(asyncio.Protocol):
                 self._input = Input.COMPLETE
                 cycle.end()
 
-    def _start(self, cycle: Cycle) -> None:
-        """Calls the app. On Python 3.12+ it runs right here until it first has to wait.
+    def _upgrade(self, options: WebSocketOptions, scope: Scope, response: Response) -> None:
+        """From now on the client speaks WebSocket, and with somebody else (RFC 9110 7.8)."""
+        socket = self.websocket_class(self.service, options, self.transport, websocket_scope(scope), response)
+        early = self.parser.unread + self._backlog
+        self._stop_input()
+        self._regulate()
+        self.service.connections.discard(self)
+        self._deadline.close()
+        self.transport.set_protocol(socket)
+        socket.begin(early)
 
-        That saves a turn of the event loop per request, and a system call when the app never waits.
-        """
+    def _start(self, cycle: Cycle) -> None:
+        """Calls the app, unless it has enough to do."""
         service = self.service
         if service.concurrency is not None and len(service.tasks) >= service.concurrency:
             self._refuse(BadRequest(503, f"{service.concurrency} requests are being answered"))
             return
-        answer = cycle.run(service.app)
-        if sys.version_info >= (3, 12):
-            task = asyncio.Task(answer, loop=service.loop, eager_start=True)
-        else:
-            task = service.loop.create_task(answer)
+        task = service.start(cycle.run(service.app))
         if not task.done():
-            service.tasks.add(task)
-            task.add_done_callback(service.tasks.discard)
             cycle.task = task
 
     def _regulate(self) -> None:
@@ -255,7 +262,8 @@ class Connection(asyncio.Protocol):
     def finished(self, cycle: Cycle) -> None:
         """The response is out: on to the next request, or the end of the connection."""
         service, self._cycle = self.service, None
-        service.on_finished(cycle)
+        service.log(cycle)
+        service.on_finished()
         if cycle.phase is Phase.FAILED and cycle.response.framing is Framing.CLOSE:
             self.abort()  # a graceful end would be the end of the content, RFC 9112 6.3
         elif not cycle.response.terms.keep_alive or self._input is Input.OVER or service.closing:

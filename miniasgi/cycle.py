@@ -80,6 +80,11 @@ class Cycle:
         self._body_taken = False  # the app has seen `more_body: False`
         self._changed: asyncio.Event | None = None  # made only when `receive` has to wait
 
+    @property
+    def status(self) -> int:
+        """Of the response; 0 if there is none yet."""
+        return self.response.status
+
     def __repr__(self) -> str:
         return f"<Cycle {self.request.method} {self.request.target!r} {self.phase.name}>"
 

@@ -23,8 +23,8 @@ from typing import Any, Literal, TextIO
 
 import click
 
-from .cycle import Cycle
 from .scope import client_name
+from .service import Exchange
 from .types import App, Message, Receive, Scope, Send
 
 LogFormat = Literal["text", "json"]
@@ -36,6 +36,7 @@ _LEVEL_COLOURS = {"INFO": "green", "WARNING": "yellow", "ERROR": "red", "CRITICA
 _STATUS_COLOURS = {4: "yellow", 5: "red"}  # by the first digit
 _CLIENT_LEFT = 499  # nginx's number for a client that left before it was answered
 _PHRASES = {status.value: status.phrase for status in HTTPStatus} | {_CLIENT_LEFT: "Client Left"}
+_PHRASES |= dict.fromkeys(range(1000, 5000), "Closed")  # the codes of WebSockets, RFC 6455 7.4
 _SECRETS = ("body", "bytes", "text", "headers", "links")  # keys of messages whose values a trace must not show
 
 # An access line: what it tells, and how text says it. The first five are those of uvicorn's records.
@@ -173,12 +174,13 @@ class AccessLog:
                 if not (access_logger.filters or access_logger.propagate):
                     self._formatter, self._stream = formatter, out
 
-    def record(self, cycle: Cycle) -> None:
-        """Tells of a request that is answered: how long that took from the end of its head, too."""
-        client, request, status = client_name(cycle.scope), cycle.request, cycle.response.status or _CLIENT_LEFT
+    def record(self, exchange: Exchange) -> None:
+        """Tells of an exchange: how long it took from the end of the request's head, too."""
+        client, request, status = client_name(exchange.scope), exchange.request, exchange.status or _CLIENT_LEFT
+        method = request.method if exchange.scope["type"] == "http" else "WebSocket"
         path, phrase = request.target.decode("ascii"), _PHRASES.get(status, "")
-        ms = round((perf_counter() - cycle.began) * 1000, 3)
-        values = (client, request.method, path, request.http_version, status, phrase, ms, cycle.sent)
+        ms = round((perf_counter() - exchange.began) * 1000, 3)
+        values = (client, method, path, request.http_version, status, phrase, ms, exchange.sent)
         if self._formatter is None:
             access_logger.info(_LINE, *values, extra={"fields": _FIELDS})
         else:

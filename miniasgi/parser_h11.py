@@ -29,6 +29,7 @@ class H11Parser:
         self.head = b""
         self.skipped = 0  # bytes of empty lines before it
         self.message: h11.Connection | None = None  # None: in a head, or before one
+        self.unread = b""
         self.chunked = False
         self.tail = b""  # the latest bytes of a chunked message, to judge its trailer section by
 
@@ -43,6 +44,7 @@ class H11Parser:
                     data = self._gather_head(data)
                     if self.message is None:
                         return
+                    self.unread = data
                     yield self._request(self.message)
                 data = yield from self._content(self.message, data)
         except h11.RemoteProtocolError as error:

@@ -25,6 +25,7 @@ class HttptoolsParser:
         self.events: list[Event] = []
         self.headers: list[tuple[bytes, bytes]] = []
         self.target = b""
+        self.unread = b""
         self.silent = 0  # bytes fed since the last event: a head, or chunk framing, in the making
         self.parser = httptools.HttpRequestParser(self)
 
@@ -44,6 +45,7 @@ class HttptoolsParser:
             failure, rest = self._parse(piece)
             events, self.events = self.events, []
             self.silent = 0 if events else self.silent + len(piece)
+            self.unread = rest + data
             yield from events
             if failure is not None:
                 raise failure

@@ -204,11 +204,11 @@ class Response:
         return b"".join(parts) + b"\r\n"
 
 
-def refusal(status: int, known: HeaderLines, content: bool = True) -> bytes:
+def refusal(status: int, known: HeaderLines, content: bool = True, extra: bytes = b"") -> bytes:
     """A whole response of our own, after which the connection closes (400, 408, 500, 503 ...).
 
     The text tells the client no more than the status does: details are for our log.
     """
     text = b"%d %s\n" % (status, http.HTTPStatus(status).phrase.encode())
     head = b"content-type: text/plain\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(text)
-    return _STATUS_LINES[status] + known.defaults() + head + (text if content else b"")
+    return _STATUS_LINES[status] + known.defaults() + extra + head + (text if content else b"")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from .events import BadRequest, Request
 
-_STEERING = frozenset((b"host", b"connection", b"content-length", b"transfer-encoding", b"expect", b"te"))
+_STEERING = frozenset((b"host", b"connection", b"content-length", b"transfer-encoding", b"expect", b"te", b"upgrade"))
 # What a uri-host [ ":" port ] can never hold is enough to refuse one (RFC 9110 7.2).
 _NOT_IN_HOST = b' \t\r\n\v\f/?#@\\<>^`{|}"'
 _LINE_EXTRA = len(b"  HTTP/1.1\r\n")
@@ -45,6 +45,7 @@ class Terms:
     keep_alive: bool
     expects_continue: bool
     accepts_trailers: bool
+    wants_websocket: bool = False
 
 
 def judge(request: Request, limits: Limits) -> Terms:
@@ -70,12 +71,19 @@ def judge(request: Request, limits: Limits) -> Terms:
         return Terms(raw_path, query_string, is_http_1_1, False, False)
     _judge_framing(fields.get(b"content-length", []), fields.get(b"transfer-encoding", []), is_http_1_1, limits)
     options = _tokens(fields, b"connection")
+    has_content = b"transfer-encoding" in fields or fields.get(b"content-length", [b"0"]) != [b"0"]
     return Terms(
         raw_path,
         query_string,
         b"close" not in options and (is_http_1_1 or b"keep-alive" in options),
         is_http_1_1 and b"100-continue" in _tokens(fields, b"expect"),
         is_http_1_1 and b"trailers" in _tokens(fields, b"te"),
+        # Another method, or content, is no handshake: the upgrade is ignored (RFC 9110 7.8, RFC 6455 4.1).
+        is_http_1_1
+        and request.method == "GET"
+        and not has_content
+        and b"upgrade" in options
+        and b"websocket" in _tokens(fields, b"upgrade"),
     )
 
 

@@ -44,6 +44,20 @@ def http_scope(shared: dict[str, Any], request: Request, terms: Terms, state: di
     }
 
 
+def websocket_scope(http: Scope) -> Scope:
+    """The scope of a WebSocket, from what would be that of its upgrade request (W4)."""
+    del http["method"]
+    protocols = b",".join(value for name, value in http["headers"] if name == b"sec-websocket-protocol")
+    return {
+        **http,
+        "type": "websocket",
+        "scheme": "wss" if http["scheme"] == "https" else "ws",
+        "asgi": {"version": "3.0", "spec_version": "2.5"},
+        "subprotocols": [token for member in protocols.decode("latin-1").split(",") if (token := member.strip())],
+        "extensions": {"websocket.http.response": {}},
+    }
+
+
 def _address(name: Any) -> Address | None:
     """A socket's name as ASGI has it: `(host, port)`, `(path, None)`, or None for nobody."""
     if isinstance(name, tuple):

@@ -20,7 +20,6 @@ from typing import Any
 from . import logs
 from .config import Config
 from .connection import Connection
-from .cycle import Cycle
 from .importer import ConfigError
 from .lifespan import Lifespan, LifespanFailure
 from .service import Service
@@ -108,8 +107,10 @@ class Server:
             # A stop may come while, say, a model is loading.
             if await self._unless(lambda: self.should_exit, self.lifespan.startup(app)):
                 self.service = config.service(app, self.lifespan.state)
-                self.service.on_finished = self._finished
+                self.service.on_finished = self._count
                 self._access_log = logs.access_log() if config.access_log else None
+                if self._access_log is not None:
+                    self.service.log = self._access_log.record
                 await self._listen(sockets)
         except LifespanFailure as failure:
             logger.error("%s", failure)
@@ -133,10 +134,8 @@ class Server:
             logger.info("miniasgi running on %s (Press CTRL+C to quit)", address(sock))
         self.started = True
 
-    def _finished(self, cycle: Cycle) -> None:
+    def _count(self) -> None:
         self._requests += 1
-        if self._access_log is not None:
-            self._access_log.record(cycle)
         if self._requests == self._most_requests:
             logger.info("%d requests served: stopping (--limit-max-requests)", self._requests)
             self.should_exit = True

@@ -1,19 +1,19 @@
 """What all connections of one server share, and the shapes of what they are given.
 
-Owns no behaviour. Knows neither a connection nor an option: whoever reads the options fills a
+Owns the start of the app's calls. Knows neither a connection nor an option: whoever reads the options fills a
 `Service`, and each connection takes from it what it needs.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from .cycle import Cycle
-from .events import Event
+from .events import Event, Request
 from .response import HeaderLines
 from .rules import Limits
-from .types import App
+from .types import App, Scope
 
 
 class Parser(Protocol):
@@ -21,7 +21,22 @@ class Parser(Protocol):
 
     def __init__(self, limits: Limits) -> None: ...
 
+    unread: bytes
+    """What came behind the latest `Request`, if that asks for an upgrade."""
+
     def feed(self, data: bytes) -> Iterator[Event]: ...
+
+
+class Exchange(Protocol):
+    """What the access log tells of: an answered request, or a WebSocket that was accepted, refused or closed."""
+
+    scope: Scope
+    request: Request
+    began: float
+    sent: int
+
+    @property
+    def status(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +48,17 @@ class Timeouts:
     keep_alive: float = 5.0  # idle between two requests
 
 
+@dataclass(frozen=True, slots=True)
+class WebSocketOptions:
+    """Limits of a WebSocket, in bytes, messages and seconds (`math.inf` for none)."""
+
+    max_size: int = 16777216  # of a message
+    max_queue: int = 32  # messages that the app has not taken
+    ping_interval: float = 20.0  # since the last pong
+    ping_timeout: float = 20.0
+    per_message_deflate: bool = True
+
+
 @dataclass(slots=True)
 class Service:
     """What all connections of one server share, and what they tell it."""
@@ -42,6 +68,7 @@ class Service:
     parser_class: type[Parser]
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
+    websocket: WebSocketOptions | None = WebSocketOptions()  # None: upgrades are ignored
     header_lines: HeaderLines = field(default_factory=HeaderLines)
     root_path: str = ""
     state: dict[str, Any] = field(default_factory=dict)
@@ -49,5 +76,20 @@ class Service:
     cancel_on_disconnect: bool = False
     connections: "set[Any]" = field(default_factory=set)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    on_finished: Callable[[Cycle], None] = lambda cycle: None  # a request was answered, or never will be
+    log: Callable[[Exchange], None] = lambda exchange: None
+    on_finished: Callable[[], None] = lambda: None  # one more request or WebSocket
     closing: bool = False
+
+    def start(self, answer: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Starts a call of the app. On Python 3.12+ it runs right here until it first has to wait.
+
+        That saves a turn of the event loop per request, and a system call when the app never waits.
+        """
+        if sys.version_info >= (3, 12):
+            task = asyncio.Task(answer, loop=self.loop, eager_start=True)
+        else:
+            task = self.loop.create_task(answer)
+        if not task.done():
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)
+        return task

@@ -676,7 +676,7 @@ def test_every_answered_request_is_told_of_when_it_ends(serve: Serve) -> None:
         logged.append((cycle.scope["client"], cycle.request.method, cycle.response.status, cycle.sent))
 
     server = serve(answer(b"hello"))
-    server.service.on_finished = finished
+    server.service.log = finished
     client = server.connect()
     client.ask(get())
     client.ask(get(method="HEAD"))
@@ -688,7 +688,7 @@ def test_every_answered_request_is_told_of_when_it_ends(serve: Serve) -> None:
 def test_the_access_log_names_the_client_that_a_trusted_proxy_reports(serve: Serve) -> None:
     told: list[Cycle] = []
     server = serve(answer())
-    server.service.on_finished = told.append
+    server.service.log = told.append
     server.ask(get("/", "X-Forwarded-For: 203.0.113.7"))
     eventually(lambda: [cycle.scope["client"] for cycle in told] == [("203.0.113.7", 0)])
 

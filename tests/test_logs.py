@@ -102,10 +102,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
 def answered(status: int = 200, sent: int = 12, target: bytes = b"/a?b=%20", client: Any = CLIENT) -> Any:
     """As much of a cycle as an access line tells of."""
     return SimpleNamespace(
-        scope={"client": client},
+        scope={"type": "http", "client": client},
+        status=status,
         began=BEGAN,
         request=SimpleNamespace(method="GET", target=target, http_version="1.1"),
-        response=SimpleNamespace(status=status),
         sent=sent,
     )
 
@@ -437,7 +437,7 @@ async def test_records_and_batches_are_the_same_json(cycle: Any, line: str, acce
     moments = [datetime.fromisoformat(entry.pop("time")) for entry in (one, other)]
     assert all(abs((datetime.now(UTC) - moment).total_seconds()) < 60 for moment in moments)
     assert one == other
-    status = cycle.response.status or 499
+    status = cycle.status or 499
     assert one == {
         "level": "info",
         "logger": "miniasgi.access",

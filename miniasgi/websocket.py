@@ -1,0 +1,389 @@
+"""One WebSocket: the handshake, then messages both ways, as ASGI messages (ASGI WebSocket 2.5).
+
+Owns the session of an app with its client, from the upgrade request to the close. wsproto reads and
+writes the frames (RFC 6455); the request comes parsed and judged, from the `Connection` whose
+transport this takes over. Knows no parser of HTTP and no option.
+"""
+
+import asyncio
+import base64
+import binascii
+import contextlib
+import enum
+import io
+import logging
+from collections import deque
+from time import perf_counter
+from typing import Any
+
+from wsproto import ConnectionType
+from wsproto.connection import Connection, ConnectionState
+from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, TextMessage
+from wsproto.extensions import Extension, PerMessageDeflate
+from wsproto.utilities import generate_accept_token
+
+from .deadline import Deadline
+from .events import BadRequest, Request
+from .response import FRAMING, Response, refusal
+from .scope import client_name
+from .service import Service, WebSocketOptions
+from .types import Message, Scope
+
+logger = logging.getLogger("miniasgi.error")
+
+_HIGH_WATER = 65536  # bytes of messages that the app has not taken, before we stop reading
+_PIECE = 16384  # bytes for wsproto at a time: compressed ones may become a thousand times as many
+_CLOSING = 5.0  # seconds that a client gets to answer our close frame
+# What a handshake settles without the app (RFC 6455 4.2.2).
+_OURS = (*FRAMING, b"upgrade", b"sec-websocket-accept", b"sec-websocket-extensions", b"sec-websocket-protocol")
+
+
+class ClientDisconnected(OSError):
+    """The WebSocket is closed: nobody will read what an app sends to it (ASGI WebSocket 2.4, W10)."""
+
+
+class Phase(enum.Enum):
+    """How far the session has come; `WebSocket.send` is a `match` over these."""
+
+    CONNECTING = "websocket.accept, websocket.close or websocket.http.response.start is next"
+    DENYING = "websocket.http.response.body is next"
+    OPEN = "websocket.send or websocket.close is next"
+    CLOSING = "our close frame is out"
+    CLOSED = "nobody is there any more"
+
+
+class WebSocket(asyncio.Protocol):
+    """A client's WebSocket and the one call of the app that serves it.
+
+    `sent` counts bytes of messages handed to the transport; `status` is what the access log shows:
+    the status of the handshake, then the code of the close.
+    """
+
+    wire: Connection
+
+    def __init__(
+        self,
+        service: Service,
+        options: WebSocketOptions,
+        transport: asyncio.Transport,
+        scope: Scope,
+        response: Response,
+    ) -> None:
+        self.service = service
+        self.options = options
+        self.transport = transport
+        self.scope = scope
+        self.request = response.request
+        self.response = response  # if the app denies the handshake
+        self.phase = Phase.CONNECTING
+        self.status = 0
+        self.sent = 0
+        self.began = perf_counter()
+        self.task: asyncio.Task[None] | None = None
+        # Input, from bytes before the handshake is answered to messages that the app has not taken:
+        self._early = b""
+        self._parts: Any = None  # of the message that is coming in: an io.StringIO or BytesIO
+        self._size = 0  # bytes of it
+        self._messages: deque[Message] = deque([{"type": "websocket.connect"}])
+        self._unread = 0  # bytes in them
+        self._arrived = asyncio.Event()
+        self._reading = True
+        self._drained = asyncio.Event()
+        self._drained.set()
+        self._deadline = Deadline(service.loop, self._on_deadline)
+        self._pinged = False
+
+    def __repr__(self) -> str:
+        return f"<WebSocket {client_name(self.scope)} {self.phase.name}>"
+
+    # The transport's side:
+
+    def begin(self, early: bytes) -> None:
+        """Judges the handshake, and starts the app (W5); `early` is what the client has sent already."""
+        self.service.connections.add(self)
+        try:
+            self.accept_token = _judge(self.request)
+        except BadRequest as error:
+            logger.warning("%s - %s", client_name(self.scope), error)
+            self._refuse(error.status)
+            return
+        self.response.terms.keep_alive = False
+        self._early = early
+        self.task = self.service.start(self._run())
+        self._regulate()
+
+    def data_received(self, data: bytes) -> None:
+        if self.phase in (Phase.OPEN, Phase.CLOSING):
+            self._read(data)
+        elif self.phase is not Phase.CLOSED:
+            self._early += data
+        self._regulate()
+
+    def eof_received(self) -> None:
+        """A client that sends no more can not close as it must: returning None ends the connection."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.service.connections.discard(self)
+        self._end(1006)
+        self._deadline.close()
+        if self.service.cancel_on_disconnect and self.task is not None:
+            self.task.cancel()
+
+    def pause_writing(self) -> None:
+        self._drained.clear()
+
+    def resume_writing(self) -> None:
+        self._drained.set()
+
+    def _regulate(self) -> None:
+        """Stops reading only when much is waiting: a slow app must hear pings and pongs, too."""
+        little = len(self._early) + self._unread <= _HIGH_WATER and len(self._messages) <= self.options.max_queue
+        reading = little or self.phase is Phase.CLOSING
+        if reading is not self._reading and not self.transport.is_closing():
+            self._reading = reading
+            if reading:
+                self.transport.resume_reading()
+            else:
+                self.transport.pause_reading()
+
+    # Frames:
+
+    def _read(self, data: bytes) -> None:
+        for start in range(0, len(data), _PIECE):
+            self.wire.receive_data(data[start : start + _PIECE])
+            for event in self.wire.events():
+                self.on_event(event)
+                if self.phase is Phase.CLOSED:
+                    return
+
+    def on_event(self, event: Event) -> None:
+        """Takes one event of wsproto."""
+        is_open = self.wire.state is ConnectionState.OPEN
+        match event:
+            case TextMessage() | BytesMessage() if is_open:
+                self._on_data(event)
+            case Ping() if is_open and self._drained.is_set():  # else it is a flood
+                self.transport.write(self.wire.send(event.response()))
+            case Pong():
+                self._pinged = False
+                self._deadline.set(self.options.ping_interval)
+            case CloseConnection() if is_open:  # of wsproto: the client broke the protocol
+                self._fail(int(event.code), event.reason or "")
+            case CloseConnection():
+                if self.wire.state is ConnectionState.REMOTE_CLOSING:
+                    self.transport.write(self.wire.send(event.response()))
+                self._end(int(event.code), event.reason or "")
+
+    def _on_data(self, event: TextMessage | BytesMessage) -> None:
+        """A message, or a part of one (W2)."""
+        if self._parts is None:
+            self._parts, self._size = io.StringIO() if isinstance(event, TextMessage) else io.BytesIO(), 0
+        self._parts.write(event.data)
+        self._size += len(event.data.encode() if isinstance(event, TextMessage) else event.data)
+        if self._size > self.options.max_size:
+            self._fail(1009, f"over {self.options.max_size} bytes")
+        elif event.message_finished:
+            data = self._parts.getvalue()
+            self._parts = None
+            self._unread += len(data)
+            self._tell({"type": "websocket.receive", "text" if isinstance(data, str) else "bytes": data})
+
+    def _tell(self, message: Message) -> None:
+        self._messages.append(message)
+        self._arrived.set()
+
+    # The app's side:
+
+    async def _run(self) -> None:
+        """Awaits the app: the one place. What it raises is logged once, and ends here (A8, A10)."""
+        try:
+            await self.service.app(self.scope, self.receive, self.send)
+            if self.phase in (Phase.CONNECTING, Phase.DENYING):
+                raise RuntimeError("the app returned before it answered the handshake")
+        except (Exception, asyncio.CancelledError) as error:
+            self._log_failure(error)
+        match self.phase:  # W13
+            case Phase.CONNECTING:
+                self._refuse(500)
+            case Phase.DENYING:
+                self.transport.abort()
+            case Phase.OPEN:
+                self._close(1011)
+
+    def _log_failure(self, error: BaseException) -> None:
+        line = f"WebSocket {self.request.target.decode('ascii')}"
+        if self.phase is Phase.CLOSED:
+            logger.debug("%s: the client left, and the app ended with %r", line, error)
+        else:
+            frames = error.__traceback__ and error.__traceback__.tb_next  # the app's, not ours
+            logger.error("%s: the app failed: %r", line, error, exc_info=error.with_traceback(frames))
+
+    async def receive(self) -> Message:
+        """`websocket.connect`, each message, and from the end on `websocket.disconnect` (W7, W9)."""
+        while not self._messages:
+            self._arrived.clear()
+            await self._arrived.wait()
+        message = self._messages[0]
+        if message["type"] != "websocket.disconnect":
+            self._messages.popleft()
+            self._unread -= len(message.get("text") or message.get("bytes") or b"")
+            self._regulate()
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Takes one message of the app, checked whole before anything changes (A6).
+
+        Returns when the bytes are with the transport and more may follow. Raises
+        `ClientDisconnected` once the WebSocket is closed (W10).
+        """
+        match self.phase, message.get("type"):
+            case Phase.OPEN, "websocket.send":
+                self._send(message)
+            case Phase.CONNECTING, "websocket.accept":
+                self._accept(message)
+            case Phase.CONNECTING, "websocket.close":
+                self._refuse(403)  # W11
+            case Phase.OPEN, "websocket.close":
+                self._close(message.get("code", 1000), message.get("reason") or "")
+            case Phase.CONNECTING, "websocket.http.response.start":
+                self.response.start(message["status"], message.get("headers", ()), False)
+                self.phase = Phase.DENYING
+            case Phase.DENYING, "websocket.http.response.body":
+                self._deny(message)
+            case ((Phase.CLOSING | Phase.CLOSED), _):
+                raise ClientDisconnected("the WebSocket is closed")
+            case _:
+                raise RuntimeError(f"unexpected message {message.get('type')!r}: {self.phase.value}")
+        if not self._drained.is_set():
+            await self._drained.wait()
+
+    def _accept(self, message: Message) -> None:
+        """101, with the app's headers in their order (W6)."""
+        known = self.service.header_lines
+        fields = [(bytes(name), value) for name, value in message.get("headers", ())]
+        if any(name.lower() in _OURS for name, _ in fields):
+            raise ValueError(f"websocket.accept must not have the headers {b', '.join(_OURS).decode()}")
+        lines = [known[field] for field in fields]
+        if subprotocol := message.get("subprotocol"):
+            lines.append(known[b"sec-websocket-protocol", subprotocol.encode()])
+        extensions, accepted = _negotiate(self.request) if self.options.per_message_deflate else ([], "")
+        if accepted:
+            lines.append(known[b"sec-websocket-extensions", accepted.encode()])
+        head = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n"
+        token = b"sec-websocket-accept: %b\r\n" % self.accept_token
+        self.transport.write(b"".join([head, token, known.defaults(), *lines, b"\r\n"]))
+        self.wire = Connection(ConnectionType.SERVER, extensions)
+        self.phase, self.status = Phase.OPEN, 101
+        self.service.log(self)
+        self._deadline.set(self.options.ping_interval)
+        early, self._early = self._early, b""
+        self._read(early)
+
+    def _send(self, message: Message) -> None:
+        data: Any = message.get("bytes")
+        text: Any = message.get("text")
+        if (data is None) is (text is None):
+            raise ValueError("websocket.send must have either bytes or text (W8)")
+        frame = self.wire.send(TextMessage(text) if data is None else BytesMessage(data))
+        self.transport.write(frame)
+        self.sent += len(frame)
+
+    def _deny(self, message: Message) -> None:
+        """A response of the app in place of the handshake (E1)."""
+        body, more = message.get("body", b""), bool(message.get("more_body", False))
+        self.transport.write(self.response.content(body, more))
+        self.sent += len(body)
+        if not more:
+            self.status = self.response.status
+            self._end(1006)
+
+    # Endings:
+
+    def shutdown(self) -> None:
+        """The server stops: tells client and app, or refuses a handshake that is not answered (W13)."""
+        if self.phase is Phase.OPEN:
+            self._tell({"type": "websocket.disconnect", "code": 1012, "reason": ""})
+            self._close(1012)
+        elif self.phase is Phase.CONNECTING:
+            self._refuse(503)
+
+    def leave(self) -> None:
+        """The app has to treat its client as gone."""
+        self._end(1012)
+
+    def abort(self) -> None:
+        """Ends the connection now, whatever is unsent."""
+        self.transport.abort()
+
+    def _refuse(self, status: int) -> None:
+        """Answers the handshake for the app, with a status and no detail."""
+        line = b"upgrade: websocket\r\nsec-websocket-version: 13\r\n" if status == 426 else b""
+        self.transport.write(refusal(status, self.service.header_lines, extra=line))
+        self.status = status
+        self._end(1006)
+
+    def _close(self, code: int, reason: str = "") -> None:
+        """Sends a close frame, and gives the client some time to answer it (W12)."""
+        if not isinstance(code, int) or not 1000 <= code <= 4999:
+            raise ValueError(f"{code!r} is not a close code (RFC 6455 7.4)")
+        self.transport.write(self.wire.send(CloseConnection(code, reason)))
+        self.phase, self.status = Phase.CLOSING, code
+        self._deadline.set(_CLOSING)
+        self._regulate()
+
+    def _fail(self, code: int, reason: str) -> None:
+        """The client broke the protocol, or a limit (W14)."""
+        logger.warning("%s - %d: %s", client_name(self.scope), code, reason)
+        self.transport.write(self.wire.send(CloseConnection(code, reason)))
+        self._end(code, reason)
+
+    def _end(self, code: int, reason: str = "") -> None:
+        """Closes the connection, once all is sent, and tells the app and the log."""
+        if self.phase is Phase.CLOSED:
+            return
+        if self.phase is Phase.OPEN:
+            self.status = code
+        self.phase = Phase.CLOSED
+        self._tell({"type": "websocket.disconnect", "code": code, "reason": reason})
+        self._drained.set()
+        self.service.log(self)
+        self.service.on_finished()
+        self._deadline.set(_CLOSING)
+        self.transport.close()
+
+    def _on_deadline(self) -> None:
+        """It is time for a ping, or the client was too slow with a pong or a close frame."""
+        if self.phase is not Phase.OPEN:
+            self.transport.abort()
+        elif self._pinged and self._reading:  # else the pong may be among what we have not read
+            self._fail(1011, "no pong came in time")
+        else:
+            self._pinged = True
+            self.transport.write(self.wire.send(Ping()))
+            self._deadline.set(self.options.ping_timeout)
+
+
+def _judge(request: Request) -> bytes:
+    """The accept token of a handshake, or `BadRequest` (RFC 6455 4.2.1)."""
+    values = {name: value for name, value in request.headers if name.startswith(b"sec-websocket-")}
+    if values.get(b"sec-websocket-version") != b"13":
+        raise BadRequest(426, "WebSocket version other than 13 (RFC 6455 4.4)")
+    key = values.get(b"sec-websocket-key", b"")
+    with contextlib.suppress(binascii.Error):
+        if len(base64.b64decode(key, validate=True)) == 16:
+            return generate_accept_token(key)
+    raise BadRequest(400, "invalid Sec-WebSocket-Key (RFC 6455 4.2.1)")
+
+
+def _negotiate(request: Request) -> tuple[list[Extension], str]:
+    """The first offer of compression that we can take, and the answer to it (RFC 7692 5)."""
+    for name, value in request.headers:
+        if name == b"sec-websocket-extensions":
+            for offer in value.decode("latin-1").split(","):
+                extension = PerMessageDeflate()
+                with contextlib.suppress(ValueError):
+                    if offer.partition(";")[0].strip() == extension.name:
+                        answer = extension.accept(offer)
+                        if isinstance(answer, str):
+                            return [extension], "; ".join(filter(None, [extension.name, answer]))
+    return [], ""
