@@ -14,6 +14,17 @@ async def plaintext(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": b"Hello, world!"})
 
 
+async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+    """Sends each WebSocket message back."""
+    if scope["type"] == "http":
+        return await plaintext(scope, receive, send)
+    await receive()
+    await send({"type": "websocket.accept"})
+    while (message := await receive())["type"] == "websocket.receive":
+        await send({**message, "type": "websocket.send"})
+    return None
+
+
 class Item(BaseModel):
     name: str
     price: float

@@ -84,6 +84,7 @@ class WebSocket(asyncio.Protocol):
         self._early = b""
         self._parts: Any = None  # of the message that is coming in: an io.StringIO or BytesIO
         self._size = 0  # bytes of it
+        self._failure: tuple[int, str] | None = None  # code and reason, as soon as the app has taken what came before
         self._messages: deque[Message] = deque([{"type": "websocket.connect"}])
         self._unread = 0  # bytes in them
         self._arrived = asyncio.Event()
@@ -113,6 +114,8 @@ class WebSocket(asyncio.Protocol):
         self._regulate()
 
     def data_received(self, data: bytes) -> None:
+        if self._failure is not None:
+            return
         if self.phase in (Phase.OPEN, Phase.CLOSING):
             self._read(data)
         elif self.phase is not Phase.CLOSED:
@@ -153,7 +156,7 @@ class WebSocket(asyncio.Protocol):
             self.wire.receive_data(data[start : start + _PIECE])
             for event in self.wire.events():
                 self.on_event(event)
-                if self.phase is Phase.CLOSED:
+                if self.phase is Phase.CLOSED or self._failure is not None:
                     return
 
     def on_event(self, event: Event) -> None:
@@ -168,7 +171,7 @@ class WebSocket(asyncio.Protocol):
                 self._pinged = False
                 self._deadline.set(self.options.ping_interval)
             case CloseConnection() if is_open:  # of wsproto: the client broke the protocol
-                self._fail(int(event.code), event.reason or "")
+                self._refuse_more(int(event.code), event.reason or "")
             case CloseConnection():
                 if self.wire.state is ConnectionState.REMOTE_CLOSING:
                     self.transport.write(self.wire.send(event.response()))
@@ -181,7 +184,7 @@ class WebSocket(asyncio.Protocol):
         self._parts.write(event.data)
         self._size += len(event.data.encode() if isinstance(event, TextMessage) else event.data)
         if self._size > self.options.max_size:
-            self._fail(1009, f"over {self.options.max_size} bytes")
+            self._refuse_more(1009, f"over {self.options.max_size} bytes")
         elif event.message_finished:
             data = self._parts.getvalue()
             self._parts = None
@@ -221,8 +224,11 @@ class WebSocket(asyncio.Protocol):
     async def receive(self) -> Message:
         """`websocket.connect`, each message, and from the end on `websocket.disconnect` (W7, W9)."""
         while not self._messages:
-            self._arrived.clear()
-            await self._arrived.wait()
+            if self._failure is not None:
+                self._fail(*self._failure)
+            else:
+                self._arrived.clear()
+                await self._arrived.wait()
         message = self._messages[0]
         if message["type"] != "websocket.disconnect":
             self._messages.popleft()
@@ -331,8 +337,15 @@ class WebSocket(asyncio.Protocol):
         self._deadline.set(_CLOSING)
         self._regulate()
 
+    def _refuse_more(self, code: int, reason: str) -> None:
+        """The client broke the protocol, or a limit: what it said before that still counts (W14)."""
+        self._failure = code, reason
+        self._deadline.set(_CLOSING)
+        if not self._messages:
+            self._fail(code, reason)
+
     def _fail(self, code: int, reason: str) -> None:
-        """The client broke the protocol, or a limit (W14)."""
+        """Closes, because of what the client did, or did not."""
         logger.warning("%s - %d: %s", client_name(self.scope), code, reason)
         self.transport.write(self.wire.send(CloseConnection(code, reason)))
         self._end(code, reason)
@@ -355,6 +368,8 @@ class WebSocket(asyncio.Protocol):
         """It is time for a ping, or the client was too slow with a pong or a close frame."""
         if self.phase is not Phase.OPEN:
             self.transport.abort()
+        elif self._failure is not None:
+            self._fail(*self._failure)
         elif self._pinged and self._reading:  # else the pong may be among what we have not read
             self._fail(1011, "no pong came in time")
         else:
