@@ -1,7 +1,7 @@
 """One WebSocket: the handshake, then messages both ways, as ASGI messages (ASGI WebSocket 2.5).
 
-Owns the session of an app with its client, from the upgrade request to the close. wsproto reads and
-writes the frames (RFC 6455); the request comes parsed and judged, from the `Connection` whose
+Owns the session of an app with its client, from the upgrade request to the close. `Frames` reads and
+writes (RFC 6455); the request comes parsed and judged, from the `Connection` whose
 transport this takes over. Knows no parser of HTTP and no option.
 """
 
@@ -16,14 +16,14 @@ from collections import deque
 from time import perf_counter
 from typing import Any
 
-from wsproto import ConnectionType
-from wsproto.connection import Connection, ConnectionState
+from wsproto.connection import ConnectionState
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, TextMessage
 from wsproto.extensions import Extension, PerMessageDeflate
 from wsproto.utilities import generate_accept_token
 
 from .deadline import Deadline
 from .events import BadRequest, Request
+from .frames import Frames
 from .response import FRAMING, Response, refusal
 from .scope import client_name
 from .service import Service, WebSocketOptions
@@ -32,7 +32,6 @@ from .types import Message, Scope
 logger = logging.getLogger("miniasgi.error")
 
 _HIGH_WATER = 65536  # bytes of messages that the app has not taken, before we stop reading
-_PIECE = 16384  # bytes for wsproto at a time: compressed ones may become a thousand times as many
 _CLOSING = 5.0  # seconds that a client gets to answer our close frame
 # What a handshake settles without the app (RFC 6455 4.2.2).
 _OURS = (*FRAMING, b"upgrade", b"sec-websocket-accept", b"sec-websocket-extensions", b"sec-websocket-protocol")
@@ -59,7 +58,7 @@ class WebSocket(asyncio.Protocol):
     the status of the handshake, then the code of the close.
     """
 
-    wire: Connection
+    frames: Frames
 
     def __init__(
         self,
@@ -152,42 +151,45 @@ class WebSocket(asyncio.Protocol):
     # Frames:
 
     def _read(self, data: bytes) -> None:
-        for start in range(0, len(data), _PIECE):
-            self.wire.receive_data(data[start : start + _PIECE])
-            for event in self.wire.events():
-                self.on_event(event)
-                if self.phase is Phase.CLOSED or self._failure is not None:
-                    return
+        for event in self.frames.read(data):
+            self.on_event(event)
+            if self.phase is Phase.CLOSED or self._failure is not None:
+                return
 
-    def on_event(self, event: Event) -> None:
-        """Takes one event of wsproto."""
-        is_open = self.wire.state is ConnectionState.OPEN
+    def on_event(self, event: Event | str | bytes) -> None:
+        """Takes one event of the frames; messages only until somebody closes."""
+        is_open = self.frames.state is ConnectionState.OPEN
         match event:
+            case str() | bytes() if is_open:
+                self._on_message(event, len(event))
             case TextMessage() | BytesMessage() if is_open:
-                self._on_data(event)
+                self._on_part(event)
             case Ping() if is_open and self._drained.is_set():  # else it is a flood
-                self.transport.write(self.wire.send(event.response()))
+                self.transport.write(self.frames.control(event.response()))
             case Pong():
                 self._pinged = False
                 self._deadline.set(self.options.ping_interval)
             case CloseConnection() if is_open:  # of wsproto: the client broke the protocol
                 self._refuse_more(int(event.code), event.reason or "")
             case CloseConnection():
-                if self.wire.state is ConnectionState.REMOTE_CLOSING:
-                    self.transport.write(self.wire.send(event.response()))
+                if self.frames.state is ConnectionState.REMOTE_CLOSING:
+                    self.transport.write(self.frames.control(event.response()))
                 self._end(int(event.code), event.reason or "")
 
-    def _on_data(self, event: TextMessage | BytesMessage) -> None:
-        """A message, or a part of one (W2)."""
+    def _on_part(self, event: TextMessage | BytesMessage) -> None:
+        """A part of a message, maybe the last one (W2)."""
         if self._parts is None:
             self._parts, self._size = io.StringIO() if isinstance(event, TextMessage) else io.BytesIO(), 0
         self._parts.write(event.data)
         self._size += len(event.data.encode() if isinstance(event, TextMessage) else event.data)
-        if self._size > self.options.max_size:
+        if event.message_finished or self._size > self.options.max_size:
+            data, self._parts = self._parts.getvalue(), None
+            self._on_message(data, self._size)
+
+    def _on_message(self, data: str | bytes, size: int) -> None:
+        if size > self.options.max_size:
             self._refuse_more(1009, f"over {self.options.max_size} bytes")
-        elif event.message_finished:
-            data = self._parts.getvalue()
-            self._parts = None
+        else:
             self._unread += len(data)
             self._tell({"type": "websocket.receive", "text" if isinstance(data, str) else "bytes": data})
 
@@ -278,7 +280,7 @@ class WebSocket(asyncio.Protocol):
         head = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n"
         token = b"sec-websocket-accept: %b\r\n" % self.accept_token
         self.transport.write(b"".join([head, token, known.defaults(), *lines, b"\r\n"]))
-        self.wire = Connection(ConnectionType.SERVER, extensions)
+        self.frames = Frames(extensions)
         self.phase, self.status = Phase.OPEN, 101
         self.service.log(self)
         self._deadline.set(self.options.ping_interval)
@@ -286,11 +288,10 @@ class WebSocket(asyncio.Protocol):
         self._read(early)
 
     def _send(self, message: Message) -> None:
-        data: Any = message.get("bytes")
-        text: Any = message.get("text")
-        if (data is None) is (text is None):
+        given = [data for key in ("bytes", "text") if (data := message.get(key)) is not None]
+        if len(given) != 1:
             raise ValueError("websocket.send must have either bytes or text (W8)")
-        frame = self.wire.send(TextMessage(text) if data is None else BytesMessage(data))
+        frame = self.frames.message(given[0])
         self.transport.write(frame)
         self.sent += len(frame)
 
@@ -332,7 +333,7 @@ class WebSocket(asyncio.Protocol):
         """Sends a close frame, and gives the client some time to answer it (W12)."""
         if not isinstance(code, int) or not 1000 <= code <= 4999:
             raise ValueError(f"{code!r} is not a close code (RFC 6455 7.4)")
-        self.transport.write(self.wire.send(CloseConnection(code, reason)))
+        self.transport.write(self.frames.control(CloseConnection(code, reason)))
         self.phase, self.status = Phase.CLOSING, code
         self._deadline.set(_CLOSING)
         self._regulate()
@@ -347,7 +348,7 @@ class WebSocket(asyncio.Protocol):
     def _fail(self, code: int, reason: str) -> None:
         """Closes, because of what the client did, or did not."""
         logger.warning("%s - %d: %s", client_name(self.scope), code, reason)
-        self.transport.write(self.wire.send(CloseConnection(code, reason)))
+        self.transport.write(self.frames.control(CloseConnection(code, reason)))
         self._end(code, reason)
 
     def _end(self, code: int, reason: str = "") -> None:
@@ -374,7 +375,7 @@ class WebSocket(asyncio.Protocol):
             self._fail(1011, "no pong came in time")
         else:
             self._pinged = True
-            self.transport.write(self.wire.send(Ping()))
+            self.transport.write(self.frames.control(Ping()))
             self._deadline.set(self.options.ping_timeout)
 
 
