@@ -10,5 +10,6 @@ from .cli import run
 from .config import Config
 from .importer import ConfigError
 from .server import Server
+from .websocket import ClientDisconnected
 
-__all__ = ["Config", "ConfigError", "Server", "__version__", "run"]
+__all__ = ["ClientDisconnected", "Config", "ConfigError", "Server", "__version__", "run"]

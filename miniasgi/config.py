@@ -173,8 +173,8 @@ class Config:
         head, body = self.timeout_request_head or math.inf, self.timeout_request_body or math.inf
         most = math.inf if self.limit_request_body is None else self.limit_request_body
         interval, timeout = self.ws_ping_interval or math.inf, self.ws_ping_timeout or math.inf
-        deflate = self.ws_per_message_deflate
-        websocket = WebSocketOptions(self.ws_max_size, self.ws_max_queue, interval, timeout, deflate)
+        deflate, enabled = self.ws_per_message_deflate, self.ws != "none"
+        websocket = WebSocketOptions(self.ws_max_size, self.ws_max_queue, interval, timeout, deflate, enabled)
         headers = [_encoded(name, value) for name, value in self.headers]
         return Service(
             app=app,
@@ -182,7 +182,7 @@ class Config:
             parser_class=self.parser_class(),
             limits=Limits(self.limit_request_head, self.limit_request_fields, self.limit_request_line, most),
             timeouts=Timeouts(head, body, self.timeout_keep_alive),
-            websocket=None if self.ws == "none" else websocket,
+            websocket=websocket,
             header_lines=HeaderLines(self.server_header, self.date_header, headers),
             root_path=self.root_path,
             state=state,

@@ -21,7 +21,7 @@ from .events import BadRequest, Body, End, Event, Request
 from .response import Framing, Response, refusal
 from .rules import judge, over_body
 from .scope import client_name, http_scope, scope_of, websocket_scope
-from .service import Service, WebSocketOptions
+from .service import Service
 from .types import Scope
 from .websocket import WebSocket
 
@@ -159,8 +159,8 @@ class Connection(asyncio.Protocol):
                 terms.keep_alive = terms.keep_alive and not service.closing
                 response = self.response_class(event, terms, service.header_lines)
                 scope = http_scope(self._scope, event, terms, service.state)
-                if terms.wants_websocket and service.websocket is not None:
-                    self._upgrade(service.websocket, scope, response)
+                if terms.wants_websocket and service.websocket.enabled:
+                    self._upgrade(scope, response)
                     return
                 self._cycle = self.cycle_class(scope, response, self)
                 self._input, self._heard, self._content = Input.BODY, False, 0
@@ -178,9 +178,9 @@ class Connection(asyncio.Protocol):
                 self._input = Input.COMPLETE
                 cycle.end()
 
-    def _upgrade(self, options: WebSocketOptions, scope: Scope, response: Response) -> None:
+    def _upgrade(self, scope: Scope, response: Response) -> None:
         """From now on the client speaks WebSocket, and with somebody else (RFC 9110 7.8)."""
-        socket = self.websocket_class(self.service, options, self.transport, websocket_scope(scope), response)
+        socket = self.websocket_class(self.service, self.transport, websocket_scope(scope), response)
         early = self.parser.unread + self._backlog
         self._stop_input()
         self._regulate()

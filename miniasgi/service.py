@@ -57,6 +57,7 @@ class WebSocketOptions:
     ping_interval: float = 20.0  # since the last pong
     ping_timeout: float = 20.0
     per_message_deflate: bool = True
+    enabled: bool = True  # else upgrades are ignored
 
 
 @dataclass(slots=True)
@@ -68,7 +69,7 @@ class Service:
     parser_class: type[Parser]
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
-    websocket: WebSocketOptions | None = WebSocketOptions()  # None: upgrades are ignored
+    websocket: WebSocketOptions = WebSocketOptions()
     header_lines: HeaderLines = field(default_factory=HeaderLines)
     root_path: str = ""
     state: dict[str, Any] = field(default_factory=dict)

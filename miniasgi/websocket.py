@@ -26,7 +26,7 @@ from .events import BadRequest, Request
 from .frames import Frames
 from .response import FRAMING, Response, refusal
 from .scope import client_name
-from .service import Service, WebSocketOptions
+from .service import Service
 from .types import Message, Scope
 
 logger = logging.getLogger("miniasgi.error")
@@ -60,16 +60,9 @@ class WebSocket(asyncio.Protocol):
 
     frames: Frames
 
-    def __init__(
-        self,
-        service: Service,
-        options: WebSocketOptions,
-        transport: asyncio.Transport,
-        scope: Scope,
-        response: Response,
-    ) -> None:
+    def __init__(self, service: Service, transport: asyncio.Transport, scope: Scope, response: Response) -> None:
         self.service = service
-        self.options = options
+        self.options = service.websocket
         self.transport = transport
         self.scope = scope
         self.request = response.request
