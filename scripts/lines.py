@@ -11,8 +11,8 @@ import sys
 import tokenize
 from pathlib import Path
 
-GOAL = 1500  # for HTTP/1.1 alone; not reached yet
-CEILING = 2120  # where we stand, WebSockets included
+GOAL = 2000  # for the whole server, workers and all; not within reach yet
+CEILING = 2215  # where we stand, WebSockets included
 _NO_CODE = {
     tokenize.COMMENT,
     tokenize.NL,

@@ -443,5 +443,5 @@ def test_the_options_are_named_and_the_app_is_not() -> None:
 
 
 def test_the_package_offers_what_a_program_needs() -> None:
-    assert set(miniasgi.__all__) == {"Config", "ConfigError", "Server", "__version__", "run"}
+    assert set(miniasgi.__all__) == {"ClientDisconnected", "Config", "ConfigError", "Server", "__version__", "run"}
     assert all(hasattr(miniasgi, name) for name in miniasgi.__all__)
