@@ -10,6 +10,7 @@ import dataclasses
 import math
 import os
 import random
+import ssl
 import sys
 import types
 from collections.abc import Callable, Sequence
@@ -23,6 +24,7 @@ from .parser_h11 import H11Parser
 from .response import FRAMING, HeaderLines
 from .rules import Limits
 from .service import Parser, Service, Timeouts, WebSocketOptions
+from .tls import Tls
 from .types import App
 
 LoopName = Literal["auto", "asyncio", "uvloop"]
@@ -68,6 +70,14 @@ class Config:
     factory: bool = option(False, "APP is a function without arguments that returns the app.")
     app_dir: str | Path = option("", "Directory to import APP from; default: the current one.")
     env_file: str | Path | None = option(None, "File of NAME=value lines for the environment.")
+    ssl_certfile: str | Path | None = option(None, "Certificate, and those that it was signed with, as PEM: speak TLS.")
+    ssl_keyfile: str | Path | None = option(None, "Its private key, if that is in a file of its own.")
+    ssl_keyfile_password: str | None = option(None, "Password of the private key.")
+    ssl_version: int = option(ssl.PROTOCOL_TLS_SERVER, "A PROTOCOL_ number of Python's ssl module.")
+    ssl_cert_reqs: int = option(ssl.CERT_NONE, "Certificates of clients: 0 none, 1 if they have one, 2 required.")
+    ssl_ca_certs: str | Path | None = option(None, "Who may sign the certificates of clients, as PEM.")
+    ssl_ciphers: str | None = option(None, "Ciphers, as OpenSSL writes them; default: its safe ones.")
+    ssl_context_factory: Callable[["Config", Callable[[], ssl.SSLContext]], ssl.SSLContext] | None = None
     root_path: str = option("", "Path under which a proxy mounts the app.")
     proxy_headers: bool = option(True, "Believe X-Forwarded-For and -Proto of trusted peers.")
     forwarded_allow_ips: str | None = option(None, "Those peers: addresses, networks or *; default: 127.0.0.1,::1.")
@@ -167,7 +177,32 @@ class Config:
                     raise ConfigError("--loop uvloop: uvloop is not installed; pip install uvloop") from None
         return asyncio.new_event_loop
 
-    def service(self, app: App, state: dict[str, Any]) -> Service:
+    def tls(self) -> Tls | None:
+        """The TLS that the options ask for; ConfigError if a file or a number cannot be used."""
+        if not (self.ssl_certfile or self.ssl_keyfile or self.ssl_context_factory):
+            return None
+        if self.ssl_context_factory is not None:
+            return Tls(self.ssl_context_factory(self, lambda: self._own_tls().context))
+        return self._own_tls()
+
+    def _own_tls(self) -> Tls:
+        if self.ssl_certfile is None:
+            raise ConfigError("TLS needs a certificate: --ssl-certfile")
+        try:
+            context = ssl.SSLContext(self.ssl_version)
+            context.verify_mode = ssl.VerifyMode(self.ssl_cert_reqs)
+            if self.ssl_ca_certs is not None:
+                context.load_verify_locations(self.ssl_ca_certs)
+            if self.ssl_ciphers is not None:
+                context.set_ciphers(self.ssl_ciphers)
+            tls = Tls(context, self.ssl_certfile, self.ssl_keyfile, self.ssl_keyfile_password)
+            tls.load()
+        except (OSError, ValueError) as error:
+            files = ", ".join(str(file) for file in (self.ssl_certfile, self.ssl_keyfile, self.ssl_ca_certs) if file)
+            raise ConfigError(f"TLS with {files}: {error}") from None
+        return tls
+
+    def service(self, app: App, state: dict[str, Any], tls: Tls | None = None) -> Service:
         """What the connections of a server share; call it in the event loop."""
         # 0 is for ever with these two, as `--help` says; an idle connection may well be closed at once.
         head, body = self.timeout_request_head or math.inf, self.timeout_request_body or math.inf
@@ -184,6 +219,7 @@ class Config:
             timeouts=Timeouts(head, body, self.timeout_keep_alive),
             websocket=websocket,
             header_lines=HeaderLines(self.server_header, self.date_header, headers),
+            tls=tls,
             root_path=self.root_path,
             state=state,
             concurrency=self.limit_concurrency,

@@ -78,7 +78,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
-        self._scope = scope_of(self.transport, self.service.root_path)
+        self._scope = scope_of(self.transport, self.service.root_path, self.service.tls)
         self.service.connections.add(self)
         self._deadline.set(self.service.timeouts.head)
 

@@ -4,19 +4,23 @@ Owns the keys of the scope and the form of addresses. Knows no response, and no 
 """
 
 import asyncio
+import copy
 from typing import Any
 from urllib.parse import unquote
 
 from .events import Request
 from .rules import Terms
+from .tls import Tls
 from .types import Address, Scope
 
 
-def scope_of(transport: asyncio.BaseTransport, root_path: str) -> dict[str, Any]:
+def scope_of(transport: asyncio.BaseTransport, root_path: str, tls: Tls | None) -> dict[str, Any]:
     """The part of a scope that all requests of a connection share."""
+    connection = transport.get_extra_info("ssl_object")
     return {
         "type": "http",
-        "scheme": "https" if transport.get_extra_info("sslcontext") else "http",
+        "scheme": "https" if connection else "http",
+        "extensions": {"tls": tls.extension(connection)} if tls and connection else {},
         "root_path": root_path,
         "client": _address(transport.get_extra_info("peername")),
         "server": _address(transport.get_extra_info("sockname")),
@@ -27,6 +31,8 @@ def http_scope(shared: dict[str, Any], request: Request, terms: Terms, state: di
     """The scope of one request; whatever in it can be changed is its own (A11)."""
     path = terms.raw_path.decode("ascii")
     extensions: dict[str, dict[str, Any]] = {"http.response.early_hint": {}, "http.response.pathsend": {}}
+    if shared["extensions"]:
+        extensions |= copy.deepcopy(shared["extensions"])
     if terms.accepts_trailers:
         extensions["http.response.trailers"] = {}
     return {
@@ -47,6 +53,9 @@ def http_scope(shared: dict[str, Any], request: Request, terms: Terms, state: di
 def websocket_scope(http: Scope) -> Scope:
     """The scope of a WebSocket, from what would be that of its upgrade request (W4)."""
     del http["method"]
+    extensions: dict[str, Any] = {"websocket.http.response": {}}
+    if "tls" in http["extensions"]:
+        extensions["tls"] = http["extensions"]["tls"]
     protocols = b",".join(value for name, value in http["headers"] if name == b"sec-websocket-protocol")
     return {
         **http,
@@ -54,7 +63,7 @@ def websocket_scope(http: Scope) -> Scope:
         "scheme": "wss" if http["scheme"] == "https" else "ws",
         "asgi": {"version": "3.0", "spec_version": "2.5"},
         "subprotocols": [token for member in protocols.decode("latin-1").split(",") if (token := member.strip())],
-        "extensions": {"websocket.http.response": {}},
+        "extensions": extensions,
     }
 
 

@@ -24,6 +24,7 @@ from .importer import ConfigError
 from .lifespan import Lifespan, LifespanFailure
 from .service import Service
 from .sockets import address, bind, reason
+from .tls import Tls
 
 logger = logging.getLogger("miniasgi.error")
 
@@ -49,6 +50,7 @@ class Server:
         self.servers: list[asyncio.Server] = []
         self.lifespan = Lifespan(config.lifespan)
         self.service: Service  # what the connections share, once the app is ready
+        self.tls: Tls | None = None
         self._ours: list[socket.socket] = []  # those that nobody gave us
         self._access_log: logs.AccessLog | None = None
         self._most_requests = config.max_requests()
@@ -100,13 +102,14 @@ class Server:
         self._loop = asyncio.get_running_loop()
         logger.info("Started server process [%d]", os.getpid())
         config.parser_class()  # if it is not installed, now is the time to say so
+        self.tls = config.tls()
         if sockets is None:
             self._ours = sockets = bind(config)
         try:
             app = config.load_app()
             # A stop may come while, say, a model is loading.
             if await self._unless(lambda: self.should_exit, self.lifespan.startup(app)):
-                self.service = config.service(app, self.lifespan.state)
+                self.service = config.service(app, self.lifespan.state, self.tls)
                 self.service.on_finished = self._count
                 self._access_log = logs.access_log() if config.access_log else None
                 if self._access_log is not None:
@@ -122,16 +125,20 @@ class Server:
 
     async def _listen(self, sockets: list[socket.socket]) -> None:
         loop, backlog = asyncio.get_running_loop(), self.config.backlog
+        scheme = "http" if self.tls is None else "https"
+        tls: dict[str, Any] = {}
+        if self.tls is not None:
+            tls = {"ssl": self.tls.context, "ssl_handshake_timeout": self.config.timeout_request_head or None}
         for sock in sockets:
             try:
                 sock.listen(backlog)  # the loop does it again, but uvloop tells nobody if it fails
             except OSError as error:  # somebody else bound as we did, and was faster to listen
-                raise ConfigError(f"cannot listen on {address(sock)}: {reason(error)}") from None
+                raise ConfigError(f"cannot listen on {address(sock, scheme)}: {reason(error)}") from None
             # Not create_unix_server, for unix sockets: from 3.13 on that would remove their path,
             # which may be systemd's, say.
             factory = functools.partial(self.connection_class, self.service)
-            self.servers.append(await loop.create_server(factory, sock=sock, backlog=backlog))
-            logger.info("miniasgi running on %s (Press CTRL+C to quit)", address(sock))
+            self.servers.append(await loop.create_server(factory, sock=sock, backlog=backlog, **tls))
+            logger.info("miniasgi running on %s (Press CTRL+C to quit)", address(sock, scheme))
         self.started = True
 
     def _count(self) -> None:
@@ -214,7 +221,10 @@ class Server:
         if threading.current_thread() is not threading.main_thread():
             yield  # only the main thread may set handlers
             return
-        former = {number: signal.signal(number, self.handle_exit) for number in _SIGNALS}
+        handlers: dict[int, Any] = dict.fromkeys(_SIGNALS, self.handle_exit)
+        if self.config.ssl_certfile is not None and hasattr(signal, "SIGHUP"):
+            handlers[signal.SIGHUP] = self._renew
+        former = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         try:
             yield
         finally:
@@ -224,6 +234,15 @@ class Server:
             print(end="", flush=True)  # SIGTERM is about to end the process without that
         for caught in reversed(self._signals):
             signal.raise_signal(caught)
+
+    def _renew(self, sig: int, frame: FrameType | None) -> None:
+        """SIGHUP: new connections get the certificate that is in the file now."""
+        if self.tls is not None:
+            try:
+                self.tls.load()
+                logger.info("Certificate read anew: %s", self.tls.certfile)
+            except OSError as error:
+                logger.error("The former certificate stays: %s: %s", self.tls.certfile, error)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """The first signal stops the server gracefully; a second one, of any kind, at once."""

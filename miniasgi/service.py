@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from .events import Event, Request
 from .response import HeaderLines
 from .rules import Limits
+from .tls import Tls
 from .types import App, Scope
 
 
@@ -71,6 +72,7 @@ class Service:
     timeouts: Timeouts = Timeouts()
     websocket: WebSocketOptions = WebSocketOptions()
     header_lines: HeaderLines = field(default_factory=HeaderLines)
+    tls: Tls | None = None
     root_path: str = ""
     state: dict[str, Any] = field(default_factory=dict)
     concurrency: int | None = None  # tasks of the app at one time

@@ -76,13 +76,13 @@ def _bind_unix(path: str) -> socket.socket:
         return sock.dup()
 
 
-def address(sock: socket.socket) -> str:
+def address(sock: socket.socket, scheme: str) -> str:
     """Where a socket can be reached: `http://127.0.0.1:8000`, `unix:/run/app.sock`."""
     name = sock.getsockname()
     if not isinstance(name, tuple):
         return f"unix:{name}"
     host = f"[{name[0]}]" if ":" in name[0] else name[0]
-    return f"http://{host}:{name[1]}"
+    return f"{scheme}://{host}:{name[1]}"
 
 
 def reason(error: Exception) -> str:

@@ -439,7 +439,7 @@ def test_the_options_are_named_and_the_app_is_not() -> None:
     assert Config(app).app is app
     with pytest.raises(TypeError):
         Config(app, "127.0.0.1")  # type: ignore[misc]
-    assert {field.name for field in dataclasses.fields(Config) if not field.metadata} == {"app"}
+    assert {field.name for field in dataclasses.fields(Config) if not field.metadata} == {"app", "ssl_context_factory"}
 
 
 def test_the_package_offers_what_a_program_needs() -> None:

@@ -19,7 +19,7 @@ Serve = Callable[..., Running]
     [(("::1", 80, 0, 0), ("::1", 80)), ("/run/app.sock", ("/run/app.sock", None)), ("", None), (None, None)],
 )
 def test_H12_H13_addresses_are_as_asgi_has_them(name: Any, address: Any) -> None:
-    scope = scope_of(SimpleNamespace(get_extra_info=lambda key: name), "")
+    scope = scope_of(SimpleNamespace(get_extra_info=lambda key: None if key == "ssl_object" else name), "", None)
     assert (scope["client"], scope["server"]) == (address, address)
 
 
@@ -29,8 +29,8 @@ def test_a_client_has_a_name_for_the_log(address: Any, name: str) -> None:
 
 
 def test_H6_the_scheme_is_https_over_tls() -> None:
-    transport = SimpleNamespace(get_extra_info=lambda key: object() if key == "sslcontext" else None)
-    assert scope_of(transport, "")["scheme"] == "https"
+    transport = SimpleNamespace(get_extra_info=lambda key: object() if key == "ssl_object" else None)
+    assert scope_of(transport, "", None)["scheme"] == "https"
 
 
 def test_A1_A2_A3_H2_to_H14_the_scope_tells_the_request_as_it_came(serve: Serve) -> None:

@@ -254,5 +254,5 @@ def test_serve_takes_sockets_of_each_kind_at_once(loop: str, tmp_path: Path, log
 def test_address_is_where_a_socket_can_be_reached(tmp_path: Path) -> None:
     with listener() as tcp, socket.socket(socket.AF_UNIX) as unix:
         unix.bind(str(tmp_path / "s"))
-        assert address(tcp) == f"http://127.0.0.1:{tcp.getsockname()[1]}"
-        assert address(unix) == f"unix:{tmp_path / 's'}"
+        assert address(tcp, "http") == f"http://127.0.0.1:{tcp.getsockname()[1]}"
+        assert address(unix, "http") == f"unix:{tmp_path / 's'}"
