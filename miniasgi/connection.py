@@ -192,7 +192,7 @@ class Connection(asyncio.Protocol):
     def _start(self, cycle: Cycle) -> None:
         """Calls the app, unless it has enough to do."""
         service = self.service
-        if service.concurrency is not None and len(service.tasks) >= service.concurrency:
+        if service.is_full:
             self._refuse(BadRequest(503, f"{service.concurrency} requests are being answered"))
             return
         task = service.start(cycle.run(service.app))

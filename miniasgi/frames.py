@@ -10,17 +10,18 @@ bytes costs a third of what it costs through wsproto alone: `python -m benchmark
 
 import struct
 from collections.abc import Iterator
+from typing import Any
 
 from wsproto import ConnectionType
 from wsproto.connection import Connection, ConnectionState
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, TextMessage
-from wsproto.extensions import Extension
+from wsproto.extensions import Extension, PerMessageDeflate
 
 _TEXT, _BYTES = 0x81, 0x82  # FIN and opcode
 _MASKED = 0x80
 _SHORT = 126  # lengths from here on stand in two bytes more, or in eight
 _LONG = 65536
-_PIECE = 16384  # bytes for wsproto at a time: compressed ones may become a thousand times as many
+PIECE = 16384  # bytes to read at a time: compressed ones may become a thousand times as many
 
 
 class Frames:
@@ -59,29 +60,45 @@ class Frames:
                 self._foreign = end - at
                 if data[at] & 0x0F < 8:  # no control frame
                     self._fragmented = data[at] < 0x80  # without FIN
-            piece = data[at : at + min(self._foreign, _PIECE)]
+            piece = data[at : at + min(self._foreign, PIECE)]
             at += len(piece)
             self._foreign -= len(piece)
             self._wsproto.receive_data(piece)
             yield from self._wsproto.events()
 
-    def message(self, data: str | bytes) -> bytes:
-        """The frame for a whole message; TypeError for anything else than text and bytes."""
-        if not isinstance(data, str | bytes | bytearray):
-            raise TypeError(f"a message must be text or bytes, not {type(data).__name__}")
-        if self._compresses:
-            return self._wsproto.send(TextMessage(data) if isinstance(data, str) else BytesMessage(data))
-        opcode, payload = (_TEXT, data.encode()) if isinstance(data, str) else (_BYTES, data)
-        size = len(payload)
-        if size < _SHORT:
-            return b"%c%c%b" % (opcode, size, payload)
-        if size < _LONG:
-            return struct.pack("!BBH", opcode, 126, size) + payload
-        return struct.pack("!BBQ", opcode, 127, size) + payload
+    def text(self, message: str) -> bytes:
+        """The frame for a text message."""
+        payload = str.encode(message)  # TypeError for anything but text
+        return self._wsproto.send(TextMessage(message)) if self._compresses else _frame(_TEXT, payload)
+
+    def binary(self, message: bytes | bytearray | memoryview) -> bytes:
+        """The frame for a message of bytes; TypeError for text."""
+        payload = memoryview(message).tobytes()
+        return self._wsproto.send(BytesMessage(payload)) if self._compresses else _frame(_BYTES, payload)
 
     def control(self, event: Ping | Pong | CloseConnection) -> bytes:
         """The frame for a ping, a pong, or a close."""
         return self._wsproto.send(event)
+
+
+class Deflate(PerMessageDeflate):
+    """wsproto's, which takes a control frame between two fragments for the end of a compressed message."""
+
+    def frame_inbound_complete(self, proto: Any, fin: bool) -> Any:
+        before = self._inbound_compressed
+        data = super().frame_inbound_complete(proto, fin)
+        if before and not self._inbound_is_compressible:
+            self._inbound_compressed = True
+        return data
+
+
+def _frame(opcode: int, payload: bytes) -> bytes:
+    size = len(payload)
+    if size < _SHORT:
+        return b"%c%c%b" % (opcode, size, payload)
+    if size < _LONG:
+        return struct.pack("!BBH", opcode, 126, size) + payload
+    return struct.pack("!BBQ", opcode, 127, size) + payload
 
 
 def _bounds(data: bytes, at: int) -> tuple[int, int]:

@@ -83,6 +83,11 @@ class Service:
     on_finished: Callable[[], None] = lambda: None  # one more request or WebSocket
     closing: bool = False
 
+    @property
+    def is_full(self) -> bool:
+        """True if the app has enough to do."""
+        return self.concurrency is not None and len(self.tasks) >= self.concurrency
+
     def start(self, answer: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Starts a call of the app. On Python 3.12+ it runs right here until it first has to wait.
 

@@ -18,23 +18,25 @@ from typing import Any
 
 from wsproto.connection import ConnectionState
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, TextMessage
-from wsproto.extensions import Extension, PerMessageDeflate
+from wsproto.extensions import Extension
 from wsproto.utilities import generate_accept_token
 
 from .deadline import Deadline
 from .events import BadRequest, Request
-from .frames import Frames
-from .response import FRAMING, Response, refusal
+from .frames import PIECE, Deflate, Frames
+from .response import FRAMING, Framing, Response, refusal
 from .scope import client_name
 from .service import Service
 from .types import Message, Scope
 
 logger = logging.getLogger("miniasgi.error")
 
-_HIGH_WATER = 65536  # bytes of messages that the app has not taken, before we stop reading
+_HIGH_WATER = 65536  # bytes of messages that the app has not taken, then of unparsed input, before we stop reading
 _CLOSING = 5.0  # seconds that a client gets to answer our close frame
 # What a handshake settles without the app (RFC 6455 4.2.2).
 _OURS = (*FRAMING, b"upgrade", b"sec-websocket-accept", b"sec-websocket-extensions", b"sec-websocket-protocol")
+# What a 426 must say (RFC 6455 4.4, RFC 9110 7.8).
+_VERSION = b"connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n"
 
 
 class ClientDisconnected(OSError):
@@ -49,6 +51,9 @@ class Phase(enum.Enum):
     OPEN = "websocket.send or websocket.close is next"
     CLOSING = "our close frame is out"
     CLOSED = "nobody is there any more"
+
+
+_UNANSWERED = (Phase.CONNECTING, Phase.DENYING)
 
 
 class WebSocket(asyncio.Protocol):
@@ -70,10 +75,11 @@ class WebSocket(asyncio.Protocol):
         self.phase = Phase.CONNECTING
         self.status = 0
         self.sent = 0
+        self.client_left = False
         self.began = perf_counter()
         self.task: asyncio.Task[None] | None = None
-        # Input, from bytes before the handshake is answered to messages that the app has not taken:
-        self._early = b""
+        # Input, from bytes that nobody has parsed to messages that the app has not taken:
+        self._backlog = b""
         self._parts: Any = None  # of the message that is coming in: an io.StringIO or BytesIO
         self._size = 0  # bytes of it
         self._failure: tuple[int, str] | None = None  # code and reason, as soon as the app has taken what came before
@@ -96,33 +102,30 @@ class WebSocket(asyncio.Protocol):
         self.service.connections.add(self)
         try:
             self.accept_token = _judge(self.request)
+            if self.service.closing or self.service.is_full:
+                raise BadRequest(503, "the server stops, or has enough to do")
         except BadRequest as error:
             logger.warning("%s - %s", client_name(self.scope), error)
             self._refuse(error.status)
             return
         self.response.terms.keep_alive = False
-        self._early = early
+        self._backlog = early
         self.task = self.service.start(self._run())
-        self._regulate()
+        self._advance()
 
     def data_received(self, data: bytes) -> None:
-        if self._failure is not None:
-            return
-        if self.phase in (Phase.OPEN, Phase.CLOSING):
-            self._read(data)
-        elif self.phase is not Phase.CLOSED:
-            self._early += data
-        self._regulate()
+        if self.phase is not Phase.CLOSED and self._failure is None:
+            self._backlog += data
+            self._advance()
 
     def eof_received(self) -> None:
         """A client that sends no more can not close as it must: returning None ends the connection."""
+        self.leave(1006)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.service.connections.discard(self)
-        self._end(1006)
+        self.leave(1006)
         self._deadline.close()
-        if self.service.cancel_on_disconnect and self.task is not None:
-            self.task.cancel()
 
     def pause_writing(self) -> None:
         self._drained.clear()
@@ -130,16 +133,25 @@ class WebSocket(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._drained.set()
 
-    def _regulate(self) -> None:
-        """Stops reading only when much is waiting: a slow app must hear pings and pongs, too."""
-        little = len(self._early) + self._unread <= _HIGH_WATER and len(self._messages) <= self.options.max_queue
-        reading = little or self.phase is Phase.CLOSING
+    def _advance(self) -> None:
+        """Parses what came until much is waiting for the app: a slow one must hear pings and pongs, too."""
+        while self._backlog and self._has_room():
+            piece, self._backlog = self._backlog[:PIECE], self._backlog[PIECE:]
+            self._read(piece)
+        reading = len(self._backlog) <= _HIGH_WATER
         if reading is not self._reading and not self.transport.is_closing():
             self._reading = reading
             if reading:
                 self.transport.resume_reading()
+                if self._pinged:  # the pong may be among what we have not read
+                    self._deadline.set(self.options.ping_timeout)
             else:
                 self.transport.pause_reading()
+
+    def _has_room(self) -> bool:
+        if self.phase is Phase.OPEN:
+            return self._unread <= _HIGH_WATER and len(self._messages) <= self.options.max_queue
+        return self.phase is Phase.CLOSING  # only the client's answer to our close frame counts
 
     # Frames:
 
@@ -153,13 +165,15 @@ class WebSocket(asyncio.Protocol):
         """Takes one event of the frames; messages only until somebody closes."""
         is_open = self.frames.state is ConnectionState.OPEN
         match event:
-            case str() | bytes() if is_open:
+            case str() if is_open:
+                self._on_message(event, len(event.encode()))
+            case bytes() if is_open:
                 self._on_message(event, len(event))
             case TextMessage() | BytesMessage() if is_open:
                 self._on_part(event)
             case Ping() if is_open and self._drained.is_set():  # else it is a flood
                 self.transport.write(self.frames.control(event.response()))
-            case Pong():
+            case Pong() if is_open:
                 self._pinged = False
                 self._deadline.set(self.options.ping_interval)
             case CloseConnection() if is_open:  # of wsproto: the client broke the protocol
@@ -167,7 +181,7 @@ class WebSocket(asyncio.Protocol):
             case CloseConnection():
                 if self.frames.state is ConnectionState.REMOTE_CLOSING:
                     self.transport.write(self.frames.control(event.response()))
-                self._end(int(event.code), event.reason or "")
+                self.leave(int(event.code), event.reason or "")
 
     def _on_part(self, event: TextMessage | BytesMessage) -> None:
         """A part of a message, maybe the last one (W2)."""
@@ -196,21 +210,21 @@ class WebSocket(asyncio.Protocol):
         """Awaits the app: the one place. What it raises is logged once, and ends here (A8, A10)."""
         try:
             await self.service.app(self.scope, self.receive, self.send)
-            if self.phase in (Phase.CONNECTING, Phase.DENYING):
+            if self.phase in _UNANSWERED:
                 raise RuntimeError("the app returned before it answered the handshake")
         except (Exception, asyncio.CancelledError) as error:
             self._log_failure(error)
-        match self.phase:  # W13
-            case Phase.CONNECTING:
+        if self.phase is Phase.OPEN:  # W13
+            self._close(1011)
+        elif self.phase in _UNANSWERED:
+            if self.response.framing is Framing.HELD:
                 self._refuse(500)
-            case Phase.DENYING:
+            else:
                 self.transport.abort()
-            case Phase.OPEN:
-                self._close(1011)
 
     def _log_failure(self, error: BaseException) -> None:
         line = f"WebSocket {self.request.target.decode('ascii')}"
-        if self.phase is Phase.CLOSED:
+        if self.client_left or isinstance(error, ClientDisconnected):
             logger.debug("%s: the client left, and the app ended with %r", line, error)
         else:
             frames = error.__traceback__ and error.__traceback__.tb_next  # the app's, not ours
@@ -228,7 +242,7 @@ class WebSocket(asyncio.Protocol):
         if message["type"] != "websocket.disconnect":
             self._messages.popleft()
             self._unread -= len(message.get("text") or message.get("bytes") or b"")
-            self._regulate()
+            self._advance()
         return message
 
     async def send(self, message: Message) -> None:
@@ -237,6 +251,8 @@ class WebSocket(asyncio.Protocol):
         Returns when the bytes are with the transport and more may follow. Raises
         `ClientDisconnected` once the WebSocket is closed (W10).
         """
+        if self.transport.is_closing():  # an error closes a transport before it tells us
+            self.leave(1006)
         match self.phase, message.get("type"):
             case Phase.OPEN, "websocket.send":
                 self._send(message)
@@ -266,7 +282,7 @@ class WebSocket(asyncio.Protocol):
             raise ValueError(f"websocket.accept must not have the headers {b', '.join(_OURS).decode()}")
         lines = [known[field] for field in fields]
         if subprotocol := message.get("subprotocol"):
-            lines.append(known[b"sec-websocket-protocol", subprotocol.encode()])
+            lines.append(known[b"sec-websocket-protocol", str.encode(subprotocol)])
         extensions, accepted = _negotiate(self.request) if self.options.per_message_deflate else ([], "")
         if accepted:
             lines.append(known[b"sec-websocket-extensions", accepted.encode()])
@@ -277,39 +293,46 @@ class WebSocket(asyncio.Protocol):
         self.phase, self.status = Phase.OPEN, 101
         self.service.log(self)
         self._deadline.set(self.options.ping_interval)
-        early, self._early = self._early, b""
-        self._read(early)
+        self._advance()
 
     def _send(self, message: Message) -> None:
-        given = [data for key in ("bytes", "text") if (data := message.get(key)) is not None]
-        if len(given) != 1:
+        data: Any = message.get("bytes")
+        text: Any = message.get("text")
+        if (data is None) is (text is None):
             raise ValueError("websocket.send must have either bytes or text (W8)")
-        frame = self.frames.message(given[0])
+        frame = self.frames.text(text) if data is None else self.frames.binary(data)
         self.transport.write(frame)
         self.sent += len(frame)
 
     def _deny(self, message: Message) -> None:
         """A response of the app in place of the handshake (E1)."""
         body, more = message.get("body", b""), bool(message.get("more_body", False))
+        if not isinstance(body, bytes):
+            raise TypeError(f"body must be bytes, not {type(body).__name__}")
         self.transport.write(self.response.content(body, more))
+        self.status = self.response.status
         self.sent += len(body)
         if not more:
-            self.status = self.response.status
             self._end(1006)
 
     # Endings:
 
     def shutdown(self) -> None:
         """The server stops: tells client and app, or refuses a handshake that is not answered (W13)."""
+        self.client_left = self.client_left or self.phase in (Phase.OPEN, Phase.CONNECTING)
         if self.phase is Phase.OPEN:
             self._tell({"type": "websocket.disconnect", "code": 1012, "reason": ""})
             self._close(1012)
         elif self.phase is Phase.CONNECTING:
             self._refuse(503)
 
-    def leave(self) -> None:
-        """The app has to treat its client as gone."""
-        self._end(1012)
+    def leave(self, code: int = 1012, reason: str = "", linger: bool = False) -> None:
+        """The client has left, or the app has to treat it so; not if the end was the app's own."""
+        if self.phase not in (Phase.CLOSING, Phase.CLOSED):
+            self.client_left = True
+            if self.service.cancel_on_disconnect and self.task is not None:
+                self.task.cancel()
+        self._end(code, reason, linger)
 
     def abort(self) -> None:
         """Ends the connection now, whatever is unsent."""
@@ -317,23 +340,23 @@ class WebSocket(asyncio.Protocol):
 
     def _refuse(self, status: int) -> None:
         """Answers the handshake for the app, with a status and no detail."""
-        line = b"upgrade: websocket\r\nsec-websocket-version: 13\r\n" if status == 426 else b""
-        self.transport.write(refusal(status, self.service.header_lines, extra=line))
+        lines = _VERSION if status == 426 else b""
+        self.transport.write(refusal(status, self.service.header_lines, extra=lines))
         self.status = status
         self._end(1006)
 
     def _close(self, code: int, reason: str = "") -> None:
         """Sends a close frame, and gives the client some time to answer it (W12)."""
-        if not isinstance(code, int) or not 1000 <= code <= 4999:
-            raise ValueError(f"{code!r} is not a close code (RFC 6455 7.4)")
+        if not (isinstance(code, int) and 1000 <= code <= 4999 and isinstance(reason, str)):
+            raise ValueError(f"{code!r} and {reason!r} are no close code and reason (RFC 6455 7.4, 7.1.6)")
         self.transport.write(self.frames.control(CloseConnection(code, reason)))
         self.phase, self.status = Phase.CLOSING, code
+        self._advance()
         self._deadline.set(_CLOSING)
-        self._regulate()
 
     def _refuse_more(self, code: int, reason: str) -> None:
         """The client broke the protocol, or a limit: what it said before that still counts (W14)."""
-        self._failure = code, reason
+        self._failure, self._backlog = (code, reason), b""
         self._deadline.set(_CLOSING)
         if not self._messages:
             self._fail(code, reason)
@@ -342,21 +365,29 @@ class WebSocket(asyncio.Protocol):
         """Closes, because of what the client did, or did not."""
         logger.warning("%s - %d: %s", client_name(self.scope), code, reason)
         self.transport.write(self.frames.control(CloseConnection(code, reason)))
-        self._end(code, reason)
+        self.leave(code, reason, linger=True)
 
-    def _end(self, code: int, reason: str = "") -> None:
-        """Closes the connection, once all is sent, and tells the app and the log."""
+    def _end(self, code: int, reason: str = "", linger: bool = False) -> None:
+        """Closes the connection, once all is sent, and tells the app and the log.
+
+        A client in the middle of sending would answer that with a reset, and lose our close frame:
+        then only our side is closed, and its bytes are thrown away for a while (RFC 9112 9.6).
+        """
         if self.phase is Phase.CLOSED:
             return
         if self.phase is Phase.OPEN:
             self.status = code
-        self.phase = Phase.CLOSED
+        self.phase, self._backlog = Phase.CLOSED, b""
         self._tell({"type": "websocket.disconnect", "code": code, "reason": reason})
         self._drained.set()
         self.service.log(self)
         self.service.on_finished()
         self._deadline.set(_CLOSING)
-        self.transport.close()
+        if linger and self.transport.can_write_eof():
+            self.transport.write_eof()
+            self._advance()
+        else:
+            self.transport.close()
 
     def _on_deadline(self) -> None:
         """It is time for a ping, or the client was too slow with a pong or a close frame."""
@@ -364,7 +395,7 @@ class WebSocket(asyncio.Protocol):
             self.transport.abort()
         elif self._failure is not None:
             self._fail(*self._failure)
-        elif self._pinged and self._reading:  # else the pong may be among what we have not read
+        elif self._pinged and not self._backlog:  # else the pong may be in there
             self._fail(1011, "no pong came in time")
         else:
             self._pinged = True
@@ -374,13 +405,13 @@ class WebSocket(asyncio.Protocol):
 
 def _judge(request: Request) -> bytes:
     """The accept token of a handshake, or `BadRequest` (RFC 6455 4.2.1)."""
-    values = {name: value for name, value in request.headers if name.startswith(b"sec-websocket-")}
-    if values.get(b"sec-websocket-version") != b"13":
+    versions = [value for name, value in request.headers if name == b"sec-websocket-version"]
+    if versions != [b"13"]:
         raise BadRequest(426, "WebSocket version other than 13 (RFC 6455 4.4)")
-    key = values.get(b"sec-websocket-key", b"")
+    keys = [value for name, value in request.headers if name == b"sec-websocket-key"]
     with contextlib.suppress(binascii.Error):
-        if len(base64.b64decode(key, validate=True)) == 16:
-            return generate_accept_token(key)
+        if len(keys) == 1 and len(base64.b64decode(keys[0], validate=True)) == 16:
+            return generate_accept_token(keys[0])
     raise BadRequest(400, "invalid Sec-WebSocket-Key (RFC 6455 4.2.1)")
 
 
@@ -389,7 +420,7 @@ def _negotiate(request: Request) -> tuple[list[Extension], str]:
     for name, value in request.headers:
         if name == b"sec-websocket-extensions":
             for offer in value.decode("latin-1").split(","):
-                extension = PerMessageDeflate()
+                extension = Deflate()
                 with contextlib.suppress(ValueError):
                     if offer.partition(";")[0].strip() == extension.name:
                         answer = extension.accept(offer)

@@ -109,8 +109,7 @@ ONLY_THERE = {
     # processes
     *("reload", "reload_dirs", "reload_includes", "reload_excludes", "reload_delay"),
     *("workers", "timeout_worker_healthcheck"),
-    # WebSocket and HTTP/2
-    *("ws", "ws_max_size", "ws_max_queue", "ws_ping_interval", "ws_ping_timeout", "ws_per_message_deflate", "http2"),
+    "http2",
     # TLS
     *("ssl_keyfile", "ssl_certfile", "ssl_keyfile_password", "ssl_version", "ssl_cert_reqs", "ssl_ca_certs"),
     "ssl_ciphers",
@@ -170,6 +169,20 @@ def test_check_says_what_would_run() -> None:
         "http": "h11",
         "log_level": "debug",
     }
+
+
+def test_websockets_can_be_told_how_to_be() -> None:
+    words = ["--ws", "none", "--ws-per-message-deflate", "false", "--ws-max-size", "1000", "--ws-max-queue", "1"]
+    rows = check("main:app", *words, "--ws-ping-interval", "0", "--ws-ping-timeout", "1.5")
+    assert {name: value for name, value in rows.items() if name.startswith("ws")} == {
+        "ws": "none",
+        "ws_max_size": "1000",
+        "ws_max_queue": "1",
+        "ws_ping_interval": "0.0",
+        "ws_ping_timeout": "1.5",
+        "ws_per_message_deflate": "False",
+    }
+    assert "ws_per_message_deflate" not in check("main:app", "--ws-per-message-deflate", "true", "--ws", "auto")
 
 
 @pytest.mark.parametrize(
@@ -412,9 +425,10 @@ def test_a_mistake_is_one_sentence(words: str, sentence: str, folder: Path) -> N
         (["--nope"], "No such option"),
         (["--port", "x"], "Invalid value for '--port': 'x' is not a valid integer."),
         (["--loop", "trio"], "Invalid value for '--loop': 'trio' is not one of 'auto', 'asyncio', 'uvloop'."),
+        (["--ws", "websockets"], "Invalid value for '--ws': 'websockets' is not one of 'auto', 'wsproto', 'none'."),
         (["--header", "nothing"], "Invalid value for '--header': 'nothing' is not of the form Name:Value"),
     ],
-    ids=["unknown option", "no number", "no choice", "no header"],
+    ids=["unknown option", "no number", "no choice", "no WebSockets of that kind", "no header"],
 )
 def test_a_mistake_in_the_words_themselves_has_status_2(words: list[str], sentence: str) -> None:
     assert mistake("main:app", *words, status=2).startswith(sentence)

@@ -17,6 +17,7 @@ from miniasgi import Config, ConfigError, logs
 from miniasgi.parser_h11 import H11Parser
 from miniasgi.parser_httptools import HttptoolsParser
 from miniasgi.proxy import ProxyHeaders
+from miniasgi.service import WebSocketOptions
 
 from .test_importer import APP, importing_from, write
 from .test_logs import logging_restored
@@ -76,6 +77,8 @@ def test_a_port_is_in_range(port: int) -> None:
         "limit_request_head",
         "limit_request_fields",
         "limit_request_body",
+        "ws_max_size",
+        "ws_max_queue",
     ],
 )
 @pytest.mark.parametrize("value", [0, -1])
@@ -92,6 +95,8 @@ def test_a_limit_is_at_least_1(name: str, value: int) -> None:
         "timeout_keep_alive",
         "timeout_graceful_shutdown",
         "limit_max_requests_jitter",
+        "ws_ping_interval",
+        "ws_ping_timeout",
     ],
 )
 def test_a_time_and_a_jitter_are_at_least_0(name: str) -> None:
@@ -109,6 +114,7 @@ def test_a_time_is_a_number() -> None:
         ("fd", -1, "fd must be at least 0, not -1"),
         ("loop", "trio", "loop must be auto or asyncio or uvloop, not 'trio'"),
         ("http", "zttp", "http must be auto or h11 or httptools, not 'zttp'"),
+        ("ws", "websockets", "ws must be auto or wsproto or none, not 'websockets'"),
         ("lifespan", "of", "lifespan must be auto or on or off, not 'of'"),
         ("interface", "wsgi", "interface must be auto or asgi3 or asgi2, not 'wsgi'"),
         ("log_format", "xml", "log_format must be text or json, not 'xml'"),
@@ -129,6 +135,7 @@ def test_a_number_is_a_number(options: dict[str, Any]) -> None:
     "options",
     [
         {"timeout_keep_alive": 5},
+        {"ws_ping_interval": None, "ws_ping_timeout": 1},
         {"uds": None, "fd": None, "limit_concurrency": None, "use_colors": None},
         {"log_level": logging.DEBUG},
         {"log_config": {"version": 1}},
@@ -384,6 +391,26 @@ async def test_a_timeout_of_0_is_no_limit_but_for_an_idle_connection(zero: float
     config = Config(app, timeout_request_head=zero, timeout_request_body=zero, timeout_keep_alive=zero)
     timeouts = config.service(app, {}).timeouts
     assert (timeouts.head, timeouts.body, timeouts.keep_alive) == (math.inf, math.inf, 0)
+
+
+async def test_websockets_get_the_values_of_the_options() -> None:
+    config = Config(
+        app, ws_max_size=1, ws_max_queue=2, ws_ping_interval=3, ws_ping_timeout=4, ws_per_message_deflate=False
+    )
+    assert config.service(app, {}).websocket == WebSocketOptions(1, 2, 3, 4, False)
+
+
+async def test_websockets_are_as_in_uvicorn_unless_said_otherwise() -> None:
+    expected = WebSocketOptions(16 * 1024 * 1024, 32, 20, 20, True)
+    assert Config(app).service(app, {}).websocket == expected == WebSocketOptions()
+    assert Config(app, ws="wsproto").service(app, {}).websocket == expected
+    assert Config(app, ws="none").service(app, {}).websocket.enabled is False
+
+
+@pytest.mark.parametrize("zero", [0, 0.0, None])
+async def test_a_ping_time_of_0_or_none_is_no_limit(zero: float | None) -> None:
+    websocket = Config(app, ws_ping_interval=zero, ws_ping_timeout=zero).service(app, {}).websocket
+    assert (websocket.ping_interval, websocket.ping_timeout) == (math.inf, math.inf)
 
 
 def test_no_access_log_writes_no_line(caplog: pytest.LogCaptureFixture) -> None:

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from wsproto import ConnectionType
 from wsproto.connection import Connection, ConnectionState
 from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
-from wsproto.extensions import PerMessageDeflate
 
-from miniasgi.frames import Frames
+from miniasgi.frames import Deflate, Frames
 
 TEXT, BYTES, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 KEY = b"\x01\x20\xff\x7e"
@@ -162,7 +161,7 @@ def test_byte_by_byte_is_the_same(stream):
 
 
 def deflated():
-    extension = PerMessageDeflate()
+    extension = Deflate()
     extension.accept("permessage-deflate")
     return extension
 
@@ -197,15 +196,20 @@ def test_a_bomb_expands_bit_by_bit():
 def test_what_is_written_is_what_a_client_reads(size, extensions):
     client = Connection(ConnectionType.CLIENT, [deflated()] * extensions)
     frames = Frames([deflated()] * extensions)
-    for message in ("ä" * size, bytes(size)):
-        client.receive_data(frames.message(message))
-        assert joined(client.events()) == [message]
+    client.receive_data(frames.text("ä" * size) + frames.binary(bytes(size)) + frames.binary(bytearray(b"x")))
+    assert joined(client.events()) == ["ä" * size, bytes(size), b"x"]
 
 
-@pytest.mark.parametrize("message", [None, 1, ["a"]], ids=repr)
-def test_W8_only_text_and_bytes_can_be_written(message):
-    with pytest.raises(TypeError):
-        Frames([]).message(message)
+@pytest.mark.parametrize("extensions", [0, 1])
+@pytest.mark.parametrize("message", [None, 1, ["a"], "text", b"bytes"], ids=repr)
+def test_W8_text_is_text_and_bytes_are_bytes(message, extensions):
+    frames = Frames([deflated()] * extensions)
+    if not isinstance(message, str):
+        with pytest.raises(TypeError):
+            frames.text(message)
+    if not isinstance(message, bytes):
+        with pytest.raises(TypeError):
+            frames.binary(message)
 
 
 def test_pings_and_pongs_are_written():

@@ -6,7 +6,7 @@ from miniasgi.events import END, BadRequest, Body, Request
 from miniasgi.parser_h11 import H11Parser
 from miniasgi.rules import Limits
 
-from .vocabulary import chunked, get, post
+from .vocabulary import chunked, frame, get, handshake, post
 
 GET = Request("GET", b"/", "1.1", [(b"host", b"test")])
 
@@ -172,3 +172,19 @@ def test_what_h11_swallows_without_a_word_is_bounded():
     with pytest.raises(BadRequest) as caught:
         list(parser(head=200).feed(chunked(end=b"2;" + b"a" * 300)))
     assert caught.value.status == 431
+
+
+def test_what_came_behind_a_handshake_is_there_for_who_takes_over():
+    """Behind the latest `Request`, as long as nobody asks for what is next."""
+    stream = parser()
+    events = stream.feed(get() + handshake() + frame(1, b"a") + get())
+    assert [next(events), next(events)] == [GET, END]
+    assert next(events).target == b"/"
+    assert stream.unread == frame(1, b"a") + get()
+
+
+def test_behind_a_handshake_there_may_be_nothing():
+    stream = parser()
+    list(stream.feed(get() + handshake()[:-1]))
+    assert len(list(stream.feed(b"\n"))) == 2
+    assert stream.unread == b""

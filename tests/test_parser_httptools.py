@@ -6,7 +6,7 @@ from miniasgi.events import END, BadRequest, Body, End, Request
 from miniasgi.parser_httptools import HttptoolsParser
 from miniasgi.rules import Limits
 
-from .vocabulary import chunked, get, post, request
+from .vocabulary import chunked, frame, get, handshake, post, request
 
 GET = Request("GET", b"/", "1.1", [(b"host", b"test")])
 UPGRADE = ("Connection: Upgrade", "Upgrade: h2c")
@@ -105,6 +105,24 @@ def test_an_upgrade_with_a_coding_that_llhttp_cannot_read_is_refused_after_its_h
 def test_an_upgrade_after_other_requests_leaves_them_alone():
     data = post(b"ab") + request("POST", "/up", *UPGRADE) + get()
     assert list(parser().feed(data))[1:] == [Body(b"ab"), END, upgrade(), END, GET, END]
+
+
+@pytest.mark.parametrize("limit", [65536, 200])
+def test_what_came_behind_a_handshake_is_there_for_who_takes_over(limit):
+    """Behind the latest `Request`, also where the parser is fed with pieces."""
+    stream = parser(head=limit)
+    frames = frame(2, b"a" * 500)
+    events = stream.feed(get() + handshake() + frames + get())
+    assert [next(events), next(events)] == [GET, END]
+    assert next(events).target == b"/"
+    assert stream.unread == frames + get()
+
+
+def test_behind_a_handshake_there_may_be_nothing():
+    stream = parser()
+    list(stream.feed(get() + handshake()[:-1]))
+    assert len(list(stream.feed(b"\n"))) == 2
+    assert stream.unread == b""
 
 
 # Bounds:

@@ -252,6 +252,47 @@ def test_transfer_encoding_in_http_1_0_is_refused():
     assert refusal(head((b"transfer-encoding", b"chunked"), version="1.0")) == 400
 
 
+# The upgrade to a WebSocket, RFC 6455 4.1:
+
+UPGRADE = [(b"connection", b"Upgrade"), (b"upgrade", b"websocket")]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        UPGRADE,
+        [(b"connection", b"keep-alive, UPGRADE"), (b"upgrade", b"h2c,WebSocket")],
+        [(b"connection", b"keep-alive"), (b"upgrade", b"h2c"), *UPGRADE],
+        [*UPGRADE, (b"content-length", b"0")],
+    ],
+)
+def test_W14_a_handshake_is_known_by_its_two_lists(headers):
+    found = terms(*headers)
+    assert (found.wants_websocket, found.keep_alive) == (True, True)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [],
+        UPGRADE[:1],
+        UPGRADE[1:],
+        [UPGRADE[0], (b"upgrade", b"websocket2")],
+        [(b"connection", b"close"), UPGRADE[1]],
+        [*UPGRADE, (b"content-length", b"1")],
+        [*UPGRADE, (b"transfer-encoding", b"chunked")],
+    ],
+)
+def test_W14_anything_else_is_no_handshake(headers):
+    assert not terms(*headers).wants_websocket
+
+
+def test_W14_only_a_GET_of_HTTP_1_1_is_a_handshake():
+    assert not terms(*UPGRADE, method="POST").wants_websocket
+    assert not terms(*UPGRADE, method="HEAD").wants_websocket
+    assert not terms(*UPGRADE, version="1.0").wants_websocket
+
+
 # Limits:
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from miniasgi.scope import client_name, scope_of
+from miniasgi.scope import client_name, scope_of, websocket_scope
 from miniasgi.types import Receive, Scope, Send
 
 from .vocabulary import START, Recorder, Running, answer, body, eventually, get, post
@@ -31,6 +31,37 @@ def test_a_client_has_a_name_for_the_log(address: Any, name: str) -> None:
 def test_H6_the_scheme_is_https_over_tls() -> None:
     transport = SimpleNamespace(get_extra_info=lambda key: object() if key == "ssl_object" else None)
     assert scope_of(transport, "", None)["scheme"] == "https"
+
+
+@pytest.mark.parametrize("scheme, expected", [("http", "ws"), ("https", "wss")])
+def test_W4_the_scope_of_a_websocket_has_its_scheme_and_no_method(scheme: str, expected: str) -> None:
+    http = {
+        "type": "http",
+        "method": "GET",
+        "scheme": scheme,
+        "headers": [],
+        "path": "/",
+        "x": 1,
+        "extensions": {"a": {}},
+    }
+    scope = websocket_scope(http)
+    assert scope == {
+        "type": "websocket",
+        "asgi": {"version": "3.0", "spec_version": "2.5"},
+        "scheme": expected,
+        "path": "/",
+        "headers": [],
+        "subprotocols": [],
+        "extensions": {"websocket.http.response": {}},
+        "x": 1,
+    }
+
+
+def test_W4_subprotocols_come_from_all_lines_in_order_and_stay_in_the_headers() -> None:
+    name = b"sec-websocket-protocol"
+    headers = [(name, b" b,\ta ,,"), (b"x", b"no"), (name, b""), (name, b"b"), (name, b"\xff")]
+    scope = websocket_scope({"method": "GET", "scheme": "http", "headers": headers, "extensions": {}})
+    assert (scope["subprotocols"], scope["headers"]) == (["b", "a", "b", "\xff"], headers)
 
 
 def test_A1_A2_A3_H2_to_H14_the_scope_tells_the_request_as_it_came(serve: Serve) -> None:

@@ -101,6 +101,27 @@ class Client:
             body = self.read_all()
         return Reply(status, headers, body, head)
 
+    def upgrade(self, target: str = "/", *lines: str) -> Reply:
+        """Makes the handshake of a WebSocket, and reads its answer."""
+        reply = self.ask(handshake(target, *lines))
+        assert reply.status == 101, reply
+        return reply
+
+    def read_frame(self) -> tuple[int, bytes]:
+        """The opcode (with the bits of extensions) and the payload of one final frame (RFC 6455 5.2)."""
+        first, size = self.read_exactly(2)
+        assert first & 0x80, "a fragment"
+        assert size < 128, "a masked frame"
+        if size > 125:
+            size = int.from_bytes(self.read_exactly(2 if size == 126 else 8))
+        return first & 0x7F, self.read_exactly(size)
+
+    def read_close(self) -> tuple[int, str]:
+        """Code and reason of a close frame, which must be next."""
+        opcode, payload = self.read_frame()
+        assert opcode == CLOSE, (opcode, payload)
+        return int.from_bytes(payload[:2]), payload[2:].decode()
+
     def ask(self, data: bytes) -> Reply:
         """Sends one request and reads its response."""
         return self.send(data).read_reply(data.partition(b" ")[0].decode())
@@ -143,6 +164,79 @@ def chunked(*chunks: bytes, end: bytes = b"0\r\n\r\n", target: str = "/") -> byt
 def request(method: str, target: str, *lines: str, version: str = "1.1") -> bytes:
     head = [f"{method} {target} HTTP/{version}", "Host: test", *lines, "", ""]
     return "\r\n".join(head).encode("latin-1")
+
+
+# WebSockets:
+
+TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
+CONTINUATION = 0
+KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # and its answer, from RFC 6455 1.3
+ACCEPT_TOKEN = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+UPGRADE = ("Connection: Upgrade", "Upgrade: websocket")
+VERSION = "Sec-WebSocket-Version: 13"
+
+
+def handshake(target: str = "/", *lines: str) -> bytes:
+    """An upgrade request that is as it should be."""
+    return get(target, *UPGRADE, VERSION, f"Sec-WebSocket-Key: {KEY}", *lines)
+
+
+def frame(opcode: int, payload: bytes = b"", fin: bool = True, rsv: int = 0, key: bytes = b"\x01\x02\x03\x04") -> bytes:
+    """A frame of a client (RFC 6455 5.2)."""
+    size = len(payload)
+    short, more = (size, b"") if size < 126 else (126, size.to_bytes(2)) if size < 65536 else (127, size.to_bytes(8))
+    pad = (key * (size // 4 + 1))[:size]
+    masked = (int.from_bytes(payload) ^ int.from_bytes(pad)).to_bytes(size)
+    return bytes([fin << 7 | rsv << 4 | opcode, 128 | short]) + more + key + masked
+
+
+def close_frame(code: int, reason: str = "") -> bytes:
+    return frame(CLOSE, code.to_bytes(2) + reason.encode())
+
+
+ACCEPT: Message = {"type": "websocket.accept"}
+
+
+def accepting(script: Callable[[Receive, Send], Any]) -> App:
+    """An app that accepts, and then does what the script says."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope["type"] == "websocket"
+        assert await receive() == {"type": "websocket.connect"}
+        await send(ACCEPT)
+        await script(receive, send)
+
+    return app
+
+
+@accepting
+async def echo_socket(receive: Receive, send: Send) -> None:
+    """Sends each message back until the client leaves."""
+    while (message := await receive())["type"] == "websocket.receive":
+        await send({**message, "type": "websocket.send"})
+
+
+class Listener:
+    """An app that accepts, waits at a gate if there is one, and keeps what it hears until the client leaves."""
+
+    def __init__(self, gate: "Gate | None" = None) -> None:
+        self.heard: list[Message] = []
+        self.gate = gate
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await accepting(self.listen)(scope, receive, send)
+
+    async def listen(self, receive: Receive, send: Send) -> None:
+        if self.gate is not None:
+            await self.gate.wait()
+        while not self.heard or self.heard[-1]["type"] != "websocket.disconnect":
+            self.heard.append(await receive())
+
+    @property
+    def end(self) -> tuple[int, str]:
+        """Code and reason of the disconnect, once it has come."""
+        message = eventually(lambda: self.heard and self.heard[-1]["type"] == "websocket.disconnect" and self.heard[-1])
+        return message["code"], message["reason"]
 
 
 @dataclass
