@@ -110,7 +110,7 @@ def test_a_time_is_a_number() -> None:
         ("loop", "trio", "loop must be auto or asyncio or uvloop, not 'trio'"),
         ("http", "zttp", "http must be auto or h11 or httptools, not 'zttp'"),
         ("lifespan", "of", "lifespan must be auto or on or off, not 'of'"),
-        ("interface", "wsgi", "interface must be auto or asgi3 or asgi2, not 'wsgi'"),
+        ("interface", "rack", "interface must be auto or asgi3 or asgi2 or wsgi, not 'rack'"),
         ("log_format", "xml", "log_format must be text or json, not 'xml'"),
         ("log_level", "loud", "log_level must be critical or error or warning or info or debug or trace, not 'loud'"),
     ],
