@@ -103,6 +103,7 @@ ONLY_HERE = {
     "timeout_request_body",
     "cancel_on_disconnect",
     "log_format",
+    "wsgi_threads",
     "check",
 }
 ONLY_THERE = {

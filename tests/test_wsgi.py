@@ -461,6 +461,33 @@ def test_S5_close_is_called_when_iterating_raises_and_after_the_client_has_it_al
     assert result.closed.wait(PATIENCE)
 
 
+def test_S4_an_app_waits_for_a_client_that_does_not_read(serve: Serve) -> None:
+    piece, given = bytes(65536), []
+
+    def pieces() -> Iterator[bytes]:
+        for number in range(1000):
+            given.append(number)
+            yield piece
+
+    server = serve(Closing(pieces()).app)
+    client = server.connect().send(get())
+    eventually(lambda: any(not connection.writable for connection in list(server.service.connections)))
+    assert len(given) < 500  # what fits the buffers of two sockets
+    assert len(client.read_reply().body) == 1000 * len(piece)
+
+
+def test_an_exception_of_close_is_logged_and_takes_nothing_from_the_client(serve: Serve) -> None:
+    class Broken(Closing):
+        def close(self) -> None:
+            raise ValueError("cannot close")
+
+    with logged() as log:
+        client = serve(Broken([b"a"]).app).connect()
+        assert client.ask(get()).body == b"a"
+        eventually(lambda: failures(log))
+    assert failures(log) == ["GET /: the app failed: ValueError('cannot close')"]
+
+
 # The validator of the standard library
 
 
