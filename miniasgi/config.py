@@ -67,6 +67,7 @@ class Config:
     ws_per_message_deflate: bool = option(True, "Compress messages for clients that can.", is_flag=False)
     lifespan: Mode = option("auto", "Startup and shutdown events: auto, if the app knows them.")
     interface: Interface = option("auto", "What the app is; auto looks at its arguments.")
+    wsgi_threads: int = option(10, "Threads that a WSGI app runs on; more requests wait.")
     factory: bool = option(False, "APP is a function without arguments that returns the app.")
     app_dir: str | Path = option("", "Directory to import APP from; default: the current one.")
     env_file: str | Path | None = option(None, "File of NAME=value lines for the environment.")
@@ -119,7 +120,7 @@ class Config:
         """A word is one of those that there are; a limit is at least 1, any other number at least 0."""
         if get_origin(kind) is Literal and isinstance(value, str) and value not in get_args(kind):
             raise ConfigError(f"{name} must be {' or '.join(get_args(kind))}, not {value!r}")
-        least = 1 if name.startswith(("backlog", "limit_", "ws_max_")) and not name.endswith("_jitter") else 0
+        least = 1 if name.startswith(("backlog", "limit_", "ws_max_", "wsgi_")) and not name.endswith("_jitter") else 0
         if kind in (int, float) and value is not None and not value >= least:  # nan is not
             raise ConfigError(f"{name} must be at least {least}, not {value}")
 
@@ -142,7 +143,7 @@ class Config:
         if self.app == "":
             self.app = discover(directory)
             logs.error_logger.info("No app named: running %s", self.app)
-        app = load_app(self.app, self.factory, self.interface)
+        app = load_app(self.app, self.factory, self.interface, self.wsgi_threads)
         if self.log_level in ("trace", logs.TRACE):
             app = logs.trace_app(app)
         return proxy.ProxyHeaders(app, self.trusted_peers) if self.proxy_headers else app

@@ -1,13 +1,14 @@
 """From the words of a command line to an ASGI app.
 
-Owns import strings, the search for an app when none is named, and the recognition of ASGI 2.
-Knows no server. Every mistake of the user is a `ConfigError`: one sentence, and the frames of the
+Owns import strings, the search for an app when none is named, and the recognition of ASGI 2 and
+WSGI. Knows no server. Every mistake of the user is a `ConfigError`: one sentence, and the frames of the
 app's own files where its code is what failed.
 """
 
 import contextlib
 import importlib
 import inspect
+import logging
 import operator
 import sys
 import traceback
@@ -19,8 +20,11 @@ from typing import Any, Literal
 import click
 
 from .types import App, Receive, Scope, Send
+from .wsgi import WSGI
 
-Interface = Literal["auto", "asgi3", "asgi2"]
+logger = logging.getLogger("miniasgi.error")
+
+Interface = Literal["auto", "asgi3", "asgi2", "wsgi"]
 
 _FILES = ("main.py", "app.py", "api.py", "app/main.py", "app/app.py", "app/api.py", "asgi.py")
 _NAMES = ("app", "api", "application")
@@ -31,8 +35,11 @@ class ConfigError(click.ClickException):
     """The user's mistake, in one sentence; click shows it and exits with a status of 1."""
 
 
-def load_app(app: App | str, factory: bool = False, interface: Interface = "auto") -> App:
-    """The ASGI 3 app that `app` names or is; calls it first if it is a factory."""
+def load_app(app: App | str, factory: bool = False, interface: Interface = "auto", wsgi_threads: int = 10) -> App:
+    """The ASGI 3 app that `app` names or is; calls it first if it is a factory.
+
+    A WSGI app runs on `wsgi_threads` threads. ConfigError for what is no app, or cannot be had.
+    """
     name = app if isinstance(app, str) else repr(app)
     found: Any = _import(app) if isinstance(app, str) else app
     if factory:
@@ -44,6 +51,9 @@ def load_app(app: App | str, factory: bool = False, interface: Interface = "auto
         raise ConfigError(f"app {name} is not callable, but of type {type(found).__name__}")
     if interface == "auto":
         interface = _interface_of(found, name)
+    if interface == "wsgi":
+        logger.info("Serving %s as a WSGI app, on %d threads", name, wsgi_threads)
+        return WSGI(found, wsgi_threads)
     return _from_asgi2(found) if interface == "asgi2" else found
 
 
@@ -101,19 +111,21 @@ def _explain(sentence: str, error: BaseException) -> str:
 
 
 def _interface_of(app: Callable[..., Any], name: str) -> Interface:
-    """Three positional arguments are ASGI 3, one is ASGI 2."""
+    """Three positional arguments are ASGI 3, one is ASGI 2, and two are WSGI if nobody has to await."""
     try:
         signature = inspect.signature(app)
     except (TypeError, ValueError):  # written in C, or odd: believe that it knows its business
         return "asgi3"
     counts: dict[Interface, int] = {"asgi3": 3, "asgi2": 1}
+    if not (inspect.iscoroutinefunction(app) or inspect.iscoroutinefunction(type(app).__call__)):
+        counts["wsgi"] = 2
     for interface, count in counts.items():
         with contextlib.suppress(TypeError):  # it cannot be called like that
             signature.bind(*range(count))
             return interface
     raise ConfigError(
-        f"app {name} takes {signature}, but ASGI 3 apps take (scope, receive, send); "
-        "a factory needs --factory, and WSGI is not supported yet"
+        f"app {name} takes {signature}, but ASGI 3 apps take (scope, receive, send), "
+        "and WSGI apps (environ, start_response); a factory needs --factory"
     )
 
 

@@ -103,6 +103,7 @@ ONLY_HERE = {
     "timeout_request_body",
     "cancel_on_disconnect",
     "log_format",
+    "wsgi_threads",
     "check",
 }
 ONLY_THERE = {
@@ -391,8 +392,8 @@ MISTAKES = [
     ("more:number", "app more:number is not callable, but of type int"),
     (
         "more:make",
-        "app more:make takes (), but ASGI 3 apps take (scope, receive, send); "
-        "a factory needs --factory, and WSGI is not supported yet",
+        "app more:make takes (), but ASGI 3 apps take (scope, receive, send), "
+        "and WSGI apps (environ, start_response); a factory needs --factory",
     ),
     ("main:app --port 99999", "port 99999 is out of range: 0 to 65535"),
     ("main:app --env-file nowhere", "--env-file nowhere: [Errno 2] No such file or directory: 'nowhere'"),

@@ -116,7 +116,7 @@ def test_a_time_is_a_number() -> None:
         ("http", "zttp", "http must be auto or h11 or httptools, not 'zttp'"),
         ("ws", "websockets", "ws must be auto or wsproto or none, not 'websockets'"),
         ("lifespan", "of", "lifespan must be auto or on or off, not 'of'"),
-        ("interface", "wsgi", "interface must be auto or asgi3 or asgi2, not 'wsgi'"),
+        ("interface", "rack", "interface must be auto or asgi3 or asgi2 or wsgi, not 'rack'"),
         ("log_format", "xml", "log_format must be text or json, not 'xml'"),
         ("log_level", "loud", "log_level must be critical or error or warning or info or debug or trace, not 'loud'"),
     ],

@@ -39,7 +39,6 @@ WORDS = {
         "websockets": "one implementation is enough; wsproto's is it",
         "websockets-sansio": "one implementation is enough; wsproto's is it",
     },
-    "--interface": {"wsgi": "comes with wsgi.py"},
 }
 
 
