@@ -90,7 +90,7 @@ class Config:
     log_format: logs.LogFormat = option("text", "Lines of text, or of JSON.")
     access_log: bool = option(True, "Log a line for each request, when it is answered.")
     use_colors: bool | None = option(None, "Colours in logs; default: on a terminal.")
-    limit_concurrency: int | None = option(None, "Requests that may be in the app at one time; more get a 503.")
+    limit_concurrency: int | None = option(None, "Requests and WebSockets in the app at one time; more get a 503.")
     limit_max_requests: int | None = option(None, "Stop after this many requests.")
     limit_max_requests_jitter: int = option(0, "Up to this many more, at random.")
     limit_request_line: int = option(8192, "Bytes of a request line; more get a 414.")

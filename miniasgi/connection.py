@@ -187,6 +187,9 @@ class Connection(asyncio.Protocol):
         self.service.connections.discard(self)
         self._deadline.close()
         self.transport.set_protocol(socket)
+        if not self.writable:  # the transport tells nobody twice, and us no more
+            socket.pause_writing()
+            self.resume_writing()
         socket.begin(early)
 
     def _start(self, cycle: Cycle) -> None:

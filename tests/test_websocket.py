@@ -154,8 +154,8 @@ def sockets(server: Running) -> list[Any]:
 def narrow(server: Running, client: Client) -> None:
     """Leaves little room on the way to the client."""
     ours = server.call(lambda: sockets(server)[0].transport.get_extra_info("socket"))
-    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 10_000)
-    client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 10_000)
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 200_000)
+    client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 200_000)
 
 
 def told(server: Running) -> list[tuple[str, int, int]]:
@@ -801,6 +801,34 @@ def test_an_app_waits_for_a_client_that_does_not_read(serve: Serve) -> None:
     assert client.read_close() == (1011, "")
 
 
+def test_an_app_waits_for_a_client_that_has_not_read_the_response_before_the_handshake(serve: Serve) -> None:
+    """The transport has told the connection to pause, and will not tell the WebSocket."""
+    gate, sent = Gate(), []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await gate.wait()
+            await answer(b"x" * 4 * MB)(scope, receive, send)
+            return
+        await send(ACCEPT)
+        for _ in range(50):
+            await send({"type": "websocket.send", "bytes": b"x" * 100_000})
+            sent.append(1)
+
+    server = serve(app)
+    client = server.connect().send(get() + handshake())
+    gate.reached()
+    narrow(server, client)
+    gate.open()
+    eventually(lambda: server.call(lambda: any(hasattr(c, "wire") for c in sockets(server))))
+    assert len(sent) < 50
+    eventually(lambda: len(server.service.tasks) == 1)  # the response is done
+    assert (len(client.read_reply().body), client.read_reply().status) == (4 * MB, 101)
+    for _ in range(50):
+        assert client.read_frame() == (BINARY, b"x" * 100_000)
+    assert client.read_close() == (1011, "")
+
+
 # Pings
 
 
@@ -1317,6 +1345,24 @@ def test_W13_at_a_shutdown_a_handshake_that_is_not_answered_is_a_503(launch: Ser
         server.join()
     assert [message["code"] for message in heard] == [1006]
     assert not [line for line in lines if "failed" in line]
+
+
+def test_E1_at_a_shutdown_a_denial_that_has_begun_is_completed(launch: Serve) -> None:
+    gate = Gate()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(DENIAL)
+        await gate.wait()
+        await send(deny(b"no"))
+
+    server = launch(app)
+    client = server.connect().send(handshake())
+    gate.reached()
+    server.server.should_exit = True
+    eventually(lambda: server.service.closing)
+    gate.open()
+    assert client.read_reply().body == b"no"
+    server.join()
 
 
 def test_limit_max_requests_counts_a_websocket_when_it_ends(launch: Serve) -> None:
