@@ -12,7 +12,8 @@ Each block is logged once: when it is over, with its duration; or, if it is not 
 `_HOPELESS` thresholds, then, as "more than" so many ms. None shorter than the threshold is logged;
 a longer one may count for up to two looks less than it was, so 1.25 thresholds are never missed.
 
-Cost, measured: 8 looks per threshold, of 30 us of CPU time each. See `_LOOKS`.
+Cost, measured with a threshold of 1 s: 8 looks a second, of 0.1 ms of CPU time each with the waking
+of the thread, so 0.1 % of a CPU, as much under load as idle; and no wake-up of an idle loop.
 
 Not seen: a function written in C that is itself the callback (`loop.call_soon(time.sleep, 9)`), as
 it has no frame; and one that sleeps with the GIL held, as this thread sleeps then, too.
