@@ -102,6 +102,7 @@ class Config:
     timeout_keep_alive: float = option(5.0, "For the next request on an idle connection.")
     timeout_graceful_shutdown: float = option(30.0, "For requests to end at a shutdown; apps hear of it 5 s before.")
     cancel_on_disconnect: bool = option(False, "Cancel the app's task when its client leaves.")
+    blocked_loop_warning: float = option(0.0, "Log the line that blocks the event loop for longer than this; 0: off.")
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:

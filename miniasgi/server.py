@@ -25,6 +25,7 @@ from .lifespan import Lifespan, LifespanFailure
 from .service import Service
 from .sockets import address, bind, reason
 from .tls import Tls
+from .watchdog import Watchdog
 
 logger = logging.getLogger("miniasgi.error")
 
@@ -53,6 +54,7 @@ class Server:
         self.tls: Tls | None = None
         self._ours: list[socket.socket] = []  # those that nobody gave us
         self._access_log: logs.AccessLog | None = None
+        self._watchdog = Watchdog(config.blocked_loop_warning)
         self._most_requests = config.max_requests()
         self._requests = 0  # finished
         self._should_exit = False
@@ -107,6 +109,7 @@ class Server:
             self._ours = sockets = bind(config)
         try:
             app = config.load_app()
+            self._watchdog.start()  # not before: an import holds the loop, but nobody waits for it yet
             # A stop may come while, say, a model is loading.
             if await self._unless(lambda: self.should_exit, self.lifespan.startup(app)):
                 self.service = config.service(app, self.lifespan.state, self.tls)
@@ -122,6 +125,7 @@ class Server:
             if not self.started:
                 self._stop_listening()
                 await self.lifespan.shutdown()
+                self._watchdog.stop()
 
     async def _listen(self, sockets: list[socket.socket]) -> None:
         loop, backlog = asyncio.get_running_loop(), self.config.backlog
@@ -165,6 +169,7 @@ class Server:
             logger.error("Application shutdown was not waited for.")
         if self._access_log is not None:
             self._access_log.flush()
+        self._watchdog.stop()
         logger.info("Finished server process [%d]", os.getpid())
 
     def _stop_listening(self) -> None:
