@@ -102,6 +102,7 @@ ONLY_HERE = {
     "timeout_request_head",
     "timeout_request_body",
     "cancel_on_disconnect",
+    "blocked_loop_warning",
     "log_format",
     "check",
 }
