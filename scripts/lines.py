@@ -12,7 +12,7 @@ import tokenize
 from pathlib import Path
 
 GOAL = 2000  # for the whole server, workers and all; not within reach yet
-CEILING = 2323  # where we stand, WebSockets included
+CEILING = 2324  # where we stand, WebSockets included
 _NO_CODE = {
     tokenize.COMMENT,
     tokenize.NL,
