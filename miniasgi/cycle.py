@@ -123,6 +123,7 @@ class Cycle:
                 self.wire.write(self.response.failure())
         if self.phase not in _OVER:
             self.phase = Phase.FAILED
+            self._wake()
             self.wire.finished(self)
 
     # The app's side:

@@ -130,8 +130,10 @@ class Watchdog:
             now, worked = time.monotonic(), time.process_time()
             # We are late if a function in C, such as Pydantic's, did not let go of the GIL: this
             # counts, as nobody else could look. But if nothing has worked meanwhile, then the
-            # process was stopped, or its machine was; this does not.
-            stopped = max(0.0, (now - due) - (worked - worked_before))
+            # process was stopped, or its machine was; this does not. (Less is a busy machine's usual
+            # lateness: taken off at each look, it would add up and hide a block.)
+            stopped = (now - due) - (worked - worked_before)
+            stopped = stopped if stopped > self._threshold / 2 else 0.0
             self._look(loop, ident, now, due + stopped, stopped)
         if self._hold is not None and self._hold.ended is not None:
             self._warn(self._hold, self._hold.ended)

@@ -15,7 +15,6 @@ from typing import Any
 import click
 import pytest
 from click.testing import CliRunner, Result
-from uvicorn.main import main as uvicorn_main
 
 import miniasgi
 from miniasgi import Config
@@ -90,60 +89,6 @@ def test_without_words_an_option_has_its_default() -> None:
     command.main([], standalone_mode=False)
     for name, field in FIELDS.items():
         assert seen[name] == field.default, name
-
-
-UVICORN = {parameter.name: parameter for parameter in uvicorn_main.params}
-ONLY_HERE = {
-    # limits and deadlines that uvicorn does not have
-    "limit_request_line",
-    "limit_request_head",
-    "limit_request_fields",
-    "limit_request_body",
-    "timeout_request_head",
-    "timeout_request_body",
-    "cancel_on_disconnect",
-    "log_format",
-    "wsgi_threads",
-    "check",
-}
-ONLY_THERE = {
-    # processes
-    *("reload", "reload_dirs", "reload_includes", "reload_excludes", "reload_delay"),
-    *("workers", "timeout_worker_healthcheck"),
-    "http2",
-    # TLS
-    *("ssl_keyfile", "ssl_certfile", "ssl_keyfile_password", "ssl_version", "ssl_cert_reqs", "ssl_ca_certs"),
-    "ssl_ciphers",
-    # ours is --limit-request-head
-    "h11_max_incomplete_event_size",
-    "reset_contextvars",
-}
-OTHER_DEFAULTS = {
-    "headers": (),  # uvicorn: none, which click makes the same
-    "log_config": "default",  # uvicorn: None, which means its own configuration, too
-    "timeout_graceful_shutdown": 30.0,  # uvicorn: None, which waits for ever
-}
-
-
-def test_the_options_that_uvicorn_has_not_are_these() -> None:
-    assert OPTIONS.keys() - UVICORN.keys() == ONLY_HERE
-
-
-def test_the_options_of_uvicorn_that_are_missing_are_these() -> None:
-    missing = UVICORN.keys() - OPTIONS.keys() - {"app"}
-    assert missing - ONLY_THERE == set(), "an option of uvicorn that nobody has thought about"
-
-
-@pytest.mark.parametrize("name", sorted(OPTIONS.keys() & UVICORN.keys() - {"version"}))
-def test_an_option_that_uvicorn_has_too_is_the_same(name: str) -> None:
-    ours, theirs = OPTIONS[name], UVICORN[name]
-    assert isinstance(theirs, click.Option)
-    assert (ours.opts, ours.secondary_opts) == (theirs.opts, theirs.secondary_opts)
-    assert (ours.multiple, ours.is_flag) == (theirs.multiple, theirs.is_flag)
-    if name in OTHER_DEFAULTS:
-        assert ours.default == OTHER_DEFAULTS[name] != theirs.default
-    else:
-        assert ours.default == theirs.default
 
 
 def test_help_and_version_are_there() -> None:

@@ -255,6 +255,19 @@ async def test_A8_an_app_that_raises_is_answered_for_with_500(caplog: pytest.Log
     assert "miniasgi/cycle.py" not in logging.Formatter().format(record), "a frame of ours in the traceback"
 
 
+async def test_A8_who_still_waits_for_a_message_hears_that_the_app_failed() -> None:
+    waiting: list[asyncio.Task[Message]] = []
+
+    async def app(receive: Receive, send: Send) -> None:
+        await receive()
+        waiting.append(asyncio.ensure_future(receive()))
+        await asyncio.sleep(0)
+        raise RuntimeError
+
+    await run(asking(app))
+    assert await waiting[0] == {"type": "http.disconnect"}
+
+
 async def test_A8_500_is_possible_until_the_first_byte() -> None:
     async def app(receive: Receive, send: Send) -> None:
         await send({**START, "headers": [(b"x", b"y")]})

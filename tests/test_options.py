@@ -20,7 +20,7 @@ MISSING = {
     "--reload-dir": "comes with the supervisor",
     "--reload-exclude": "comes with the supervisor",
     "--reload-include": "comes with the supervisor",
-    "--reset-contextvars": "comes with the supervisor",
+    "--reset-contextvars": "an app that needs it can make a context of its own; not asked for yet",
     "--timeout-worker-healthcheck": "comes with the supervisor",
     "--workers": "comes with the supervisor",
 }
@@ -34,7 +34,7 @@ DEFAULTS = {
 # Words that an option does not take.
 WORDS = {
     "--http": {"zttp": "two parsers are enough to see that they agree"},
-    "--loop": {"zuvloop": "not known to us yet"},
+    "--loop": {"zuvloop": "two loops are enough; it can still be had from Python, through `Server.serve()`"},
     "--ws": {
         "websockets": "one implementation is enough; wsproto's is it",
         "websockets-sansio": "one implementation is enough; wsproto's is it",
@@ -63,6 +63,7 @@ def test_an_option_has_the_same_default(name: str) -> None:
     else:
         assert ours.default == theirs.default
     assert bool(ours.is_flag) == bool(theirs.is_flag), "a flag here is a flag there"
+    assert ours.secondary_opts == theirs.secondary_opts, "--no-... is there, or not"
 
 
 @pytest.mark.parametrize("name", sorted(name for name in OURS if isinstance(OURS[name].type, click.Choice)))

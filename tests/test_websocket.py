@@ -820,7 +820,7 @@ def test_an_app_waits_for_a_client_that_has_not_read_the_response_before_the_han
     gate.reached()
     narrow(server, client)
     gate.open()
-    eventually(lambda: server.call(lambda: any(hasattr(c, "wire") for c in sockets(server))))
+    eventually(lambda: server.call(lambda: any(hasattr(c, "frames") for c in sockets(server))))
     assert len(sent) < 50
     eventually(lambda: len(server.service.tasks) == 1)  # the response is done
     assert (len(client.read_reply().body), client.read_reply().status) == (4 * MB, 101)
