@@ -13,6 +13,7 @@ from time import perf_counter
 from typing import BinaryIO, Protocol
 
 from .response import Framing, Response
+from .service import log_failure
 from .types import App, Message, Scope
 
 logger = logging.getLogger("miniasgi.error")
@@ -225,5 +226,4 @@ class Cycle:
         if self.client_left:
             logger.debug("%s: the client left, and the app ended with %r", line, error)
         else:
-            frames = error.__traceback__ and error.__traceback__.tb_next  # the app's, not ours
-            logger.error("%s: the app failed: %r", line, error, exc_info=error.with_traceback(frames))
+            log_failure(f"{line}: the app failed", error)

@@ -5,7 +5,7 @@ uncompressed text or bytes: nearly all of them. Knows no event loop, no socket, 
 
 Each frame is read either here or by wsproto, never by both, so that wsproto sees a stream of whole
 frames and judges everything that is fragmented, compressed, a control frame, or wrong. An echo of 20
-bytes costs a third of what it costs through wsproto alone: `python -m benchmarks`.
+bytes costs two thirds of what it costs through wsproto alone: 14.6 against 22.6 us, in memory.
 """
 
 import struct

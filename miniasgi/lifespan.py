@@ -8,6 +8,7 @@ import asyncio
 import logging
 from typing import Any, Literal
 
+from .service import log_failure
 from .types import App, Message, Scope
 
 logger = logging.getLogger("miniasgi.error")
@@ -82,8 +83,7 @@ class Lifespan:
             ending = "raised", repr(error)
             # Silent if the app has told already, or knows no lifespan (L3).
             if not self._said.endswith(".failed") and (self._said or self.mode == "on"):
-                frames = error.__traceback__ and error.__traceback__.tb_next  # the app's, not ours
-                logger.error("The app's lifespan ended with an exception", exc_info=(type(error), error, frames))
+                log_failure("The app's lifespan failed", error)
         finally:
             self._answers.put_nowait(ending)
 

@@ -1,10 +1,12 @@
 """What all connections of one server share, and the shapes of what they are given.
 
-Owns the start of the app's calls. Knows neither a connection nor an option: whoever reads the options fills a
-`Service`, and each connection takes from it what it needs.
+Owns the start of an app's calls, and the line in the log when one fails. Knows neither a connection
+nor an option: whoever reads the options fills a `Service`, and each connection takes from it what it
+needs.
 """
 
 import asyncio
+import logging
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
@@ -15,6 +17,8 @@ from .response import HeaderLines
 from .rules import Limits
 from .tls import Tls
 from .types import App, Scope
+
+logger = logging.getLogger("miniasgi.error")
 
 
 class Parser(Protocol):
@@ -101,3 +105,9 @@ class Service:
             self.tasks.add(task)
             task.add_done_callback(self.tasks.discard)
         return task
+
+
+def log_failure(sentence: str, error: BaseException) -> None:
+    """Logs what an app raised, with its own frames: the outermost is ours, which awaited it."""
+    frames = error.__traceback__ and error.__traceback__.tb_next
+    logger.error("%s: %r", sentence, error, exc_info=error.with_traceback(frames))

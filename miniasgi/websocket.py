@@ -26,7 +26,7 @@ from .events import BadRequest, Request
 from .frames import PIECE, Deflate, Frames
 from .response import FRAMING, Framing, Response, refusal
 from .scope import client_name
-from .service import Service
+from .service import Service, log_failure
 from .types import Message, Scope
 
 logger = logging.getLogger("miniasgi.error")
@@ -227,8 +227,7 @@ class WebSocket(asyncio.Protocol):
         if self.client_left or isinstance(error, ClientDisconnected):
             logger.debug("%s: the client left, and the app ended with %r", line, error)
         else:
-            frames = error.__traceback__ and error.__traceback__.tb_next  # the app's, not ours
-            logger.error("%s: the app failed: %r", line, error, exc_info=error.with_traceback(frames))
+            log_failure(f"{line}: the app failed", error)
 
     async def receive(self) -> Message:
         """`websocket.connect`, each message, and from the end on `websocket.disconnect` (W7, W9)."""

@@ -382,7 +382,7 @@ def test_an_app_whose_lifespan_dies_goes_on_serving_and_hears_no_more(log: Calla
     with serving(app) as server:
         gate.reached()
         gate.open()
-        eventually(lambda: "ended with an exception" in log())
+        eventually(lambda: "lifespan failed" in log())
         assert server.ask(get()).body == b"ok"
         server.stop()
     assert "ValueError: out of luck" in log()
