@@ -101,6 +101,7 @@ class Config:
     timeout_request_body: float = option(60.0, "Without content while the app waits for some, else 408; 0: no limit.")
     timeout_keep_alive: float = option(5.0, "For the next request on an idle connection.")
     timeout_graceful_shutdown: float = option(30.0, "For requests to end at a shutdown; apps hear of it 5 s before.")
+    reset_contextvars: bool = option(False, "Call the app in an empty context, not in a copy of the server's.")
     cancel_on_disconnect: bool = option(False, "Cancel the app's task when its client leaves.")
     blocked_loop_warning: float = option(0.0, "Log the line that blocks the event loop for longer than this; 0: off.")
 
@@ -225,6 +226,7 @@ class Config:
             root_path=self.root_path,
             state=state,
             concurrency=self.limit_concurrency,
+            reset_contextvars=self.reset_contextvars,
             cancel_on_disconnect=self.cancel_on_disconnect,
         )
 

@@ -6,6 +6,7 @@ needs.
 """
 
 import asyncio
+import contextvars
 import logging
 import sys
 from collections.abc import Callable, Coroutine, Iterator
@@ -80,6 +81,7 @@ class Service:
     root_path: str = ""
     state: dict[str, Any] = field(default_factory=dict)
     concurrency: int | None = None  # tasks of the app at one time
+    reset_contextvars: bool = False
     cancel_on_disconnect: bool = False
     connections: "set[Any]" = field(default_factory=set)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -97,10 +99,11 @@ class Service:
 
         That saves a turn of the event loop per request, and a system call when the app never waits.
         """
+        context = contextvars.Context() if self.reset_contextvars else None
         if sys.version_info >= (3, 12):
-            task = asyncio.Task(answer, loop=self.loop, eager_start=True)
+            task = asyncio.Task(answer, loop=self.loop, context=context, eager_start=True)
         else:
-            task = self.loop.create_task(answer)
+            task = self.loop.create_task(answer, context=context)
         if not task.done():
             self.tasks.add(task)
             task.add_done_callback(self.tasks.discard)

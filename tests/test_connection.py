@@ -1,13 +1,16 @@
 """connection.py over real sockets, raw bytes on both sides, with each parser and event loop."""
 
 import asyncio
+import contextvars
 import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import miniasgi
 from miniasgi.cycle import Cycle
 from miniasgi.types import Message, Receive, Scope, Send
 
@@ -703,3 +706,27 @@ def test_a_repr_tells_what_is_going_on(serve: Serve) -> None:
     shown = server.call(lambda: [repr(connection) for connection in server.service.connections])
     host, port = client.sock.getsockname()
     assert shown == [f"<Connection {host}:{port} HEAD>"]
+
+
+@pytest.mark.parametrize(("reset", "expected"), [(False, "of the program"), (True, "nothing")])
+async def test_the_app_may_be_called_in_an_empty_context(http: str, reset: bool, expected: str) -> None:
+    variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="nothing")
+    seen = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(variable.get())
+        await answer()(scope, receive, send)
+
+    variable.set("of the program")
+    options: dict[str, Any] = {"http": http, "lifespan": "off", "log_config": None, "reset_contextvars": reset}
+    server = miniasgi.Server(miniasgi.Config(app, port=0, **options))
+    serving = asyncio.create_task(server.serve())
+    while not server.started:
+        await asyncio.sleep(0)
+    reader, writer = await asyncio.open_connection(*server.servers[0].sockets[0].getsockname())
+    writer.write(get("/", "Connection: close"))
+    assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
+    writer.close()
+    server.should_exit = True
+    await serving
+    assert seen == [expected]

@@ -20,7 +20,6 @@ MISSING = {
     "--reload-dir": "comes with the supervisor",
     "--reload-exclude": "comes with the supervisor",
     "--reload-include": "comes with the supervisor",
-    "--reset-contextvars": "an app that needs it can make a context of its own; not asked for yet",
     "--timeout-worker-healthcheck": "comes with the supervisor",
     "--workers": "comes with the supervisor",
 }
