@@ -7,7 +7,6 @@ through a `Response` that renders them and a `Wire` that carries them. HTTP/2 ca
 
 import asyncio
 import enum
-import logging
 import os
 from time import perf_counter
 from typing import BinaryIO, Protocol
@@ -15,8 +14,6 @@ from typing import BinaryIO, Protocol
 from .response import Framing, Response
 from .service import log_failure
 from .types import App, Message, Scope
-
-logger = logging.getLogger("miniasgi.error")
 
 
 class Wire(Protocol):
@@ -119,7 +116,8 @@ class Cycle:
             if self.phase not in _OVER and not self.client_left:
                 raise RuntimeError("the app returned before its response was complete")
         except (Exception, asyncio.CancelledError) as error:
-            self._log_failure(error)
+            line = f"{self.request.method} {self.request.target.decode('ascii')}"
+            log_failure(f"{line}: the app", error, self.client_left)
             if self.phase not in _OVER and (isinstance(error, Exception) or not self.client_left):
                 self.wire.write(self.response.failure())
         if self.phase not in _OVER:
@@ -220,10 +218,3 @@ class Cycle:
         if self.phase is Phase.DONE:
             self._wake()
             self.wire.finished(self)
-
-    def _log_failure(self, error: BaseException) -> None:
-        line = f"{self.request.method} {self.request.target.decode('ascii')}"
-        if self.client_left:
-            logger.debug("%s: the client left, and the app ended with %r", line, error)
-        else:
-            log_failure(f"{line}: the app failed", error)

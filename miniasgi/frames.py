@@ -73,7 +73,7 @@ class Frames:
 
     def binary(self, message: bytes | bytearray | memoryview) -> bytes:
         """The frame for a message of bytes; TypeError for text."""
-        payload = memoryview(message).tobytes()
+        payload = message if isinstance(message, bytes) else memoryview(message).tobytes()
         return self._wsproto.send(BytesMessage(payload)) if self._compresses else _frame(_BYTES, payload)
 
     def control(self, event: Ping | Pong | CloseConnection) -> bytes:

@@ -83,7 +83,7 @@ class Lifespan:
             ending = "raised", repr(error)
             # Silent if the app has told already, or knows no lifespan (L3).
             if not self._said.endswith(".failed") and (self._said or self.mode == "on"):
-                log_failure("The app's lifespan failed", error)
+                log_failure("The app's lifespan", error)
         finally:
             self._answers.put_nowait(ending)
 

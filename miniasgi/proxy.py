@@ -9,6 +9,7 @@ import ipaddress
 import re
 from collections.abc import Awaitable
 
+from .rules import list_members
 from .types import App, Headers, Receive, Scope, Send
 
 _FIELDS = _PROTO, _FOR = b"x-forwarded-proto", b"x-forwarded-for"
@@ -66,13 +67,8 @@ class ProxyHeaders:
 
 
 def _members(headers: Headers, wanted: bytes) -> list[str]:
-    """The members of a list field, over all its lines in order (RFC 9110 5.2).
-
-    In ASCII, whatever was sent: the client's name goes into logs.
-    """
-    joined = b",".join(value for name, value in headers if name == wanted)
-    text = joined.decode("ascii", "backslashreplace")
-    return [member.strip() for member in text.split(",") if member.strip()]
+    """The members of a list field, in ASCII, whatever was sent: the client's name goes into logs."""
+    return [member.decode("ascii", "backslashreplace") for member in list_members(headers, wanted)]
 
 
 def _split_port(host: str) -> tuple[str, int]:

@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 
 from .events import BadRequest, Request
+from .types import Headers
 
 _STEERING = frozenset((b"host", b"connection", b"content-length", b"transfer-encoding", b"expect", b"te", b"upgrade"))
 # What a uri-host [ ":" port ] can never hold is enough to refuse one (RFC 9110 7.2).
@@ -71,19 +72,13 @@ def judge(request: Request, limits: Limits) -> Terms:
         return Terms(raw_path, query_string, is_http_1_1, False, False)
     _judge_framing(fields.get(b"content-length", []), fields.get(b"transfer-encoding", []), is_http_1_1, limits)
     options = _tokens(fields, b"connection")
-    has_content = b"transfer-encoding" in fields or fields.get(b"content-length", [b"0"]) != [b"0"]
     return Terms(
         raw_path,
         query_string,
         b"close" not in options and (is_http_1_1 or b"keep-alive" in options),
         is_http_1_1 and b"100-continue" in _tokens(fields, b"expect"),
         is_http_1_1 and b"trailers" in _tokens(fields, b"te"),
-        # Another method, or content, is no handshake: the upgrade is ignored (RFC 9110 7.8, RFC 6455 4.1).
-        is_http_1_1
-        and request.method == "GET"
-        and not has_content
-        and b"upgrade" in options
-        and b"websocket" in _tokens(fields, b"upgrade"),
+        is_http_1_1 and b"upgrade" in options and _is_handshake(request, fields),
     )
 
 
@@ -136,6 +131,12 @@ def _judge_framing(lengths: list[bytes], codings: list[bytes], is_http_1_1: bool
         raise over_body(limits.body)
 
 
+def _is_handshake(request: Request, fields: dict[bytes, list[bytes]]) -> bool:
+    """False for another method, or content: then an upgrade is ignored (RFC 9110 7.8, RFC 6455 4.1)."""
+    has_content = b"transfer-encoding" in fields or fields.get(b"content-length", [b"0"]) != [b"0"]
+    return request.method == "GET" and not has_content and b"websocket" in _tokens(fields, b"upgrade")
+
+
 def over_body(limit: float) -> BadRequest:
     """The refusal for content over `limit` bytes, declared or actual (RFC 9110 15.5.14)."""
     return BadRequest(413, f"content over {limit:.0f} bytes (RFC 9110 15.5.14)")
@@ -145,3 +146,14 @@ def _tokens(fields: dict[bytes, list[bytes]], name: bytes) -> set[bytes]:
     """The members of a comma-separated list, lower-cased, without parameters (RFC 9110 5.6.1)."""
     members = b",".join(fields.get(name, ())).split(b",")
     return {member.partition(b";")[0].strip().lower() for member in members}
+
+
+def field_values(headers: Headers, name: bytes) -> list[bytes]:
+    """The values of all lines of a field, in order."""
+    return [value for key, value in headers if key == name]
+
+
+def list_members(headers: Headers, name: bytes) -> list[bytes]:
+    """The members of a list field, over all its lines in order (RFC 9110 5.2, 5.6.1)."""
+    members = b",".join(field_values(headers, name)).split(b",")
+    return [member.strip() for member in members if member.strip()]

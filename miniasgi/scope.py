@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from .events import Request
-from .rules import Terms
+from .rules import Terms, list_members
 from .tls import Tls
 from .types import Address, Scope
 
@@ -56,13 +56,12 @@ def websocket_scope(http: Scope) -> Scope:
     extensions: dict[str, Any] = {"websocket.http.response": {}}
     if "tls" in http["extensions"]:
         extensions["tls"] = http["extensions"]["tls"]
-    protocols = b",".join(value for name, value in http["headers"] if name == b"sec-websocket-protocol")
     return {
         **http,
         "type": "websocket",
         "scheme": "wss" if http["scheme"] == "https" else "ws",
         "asgi": {"version": "3.0", "spec_version": "2.5"},
-        "subprotocols": [token for member in protocols.decode("latin-1").split(",") if (token := member.strip())],
+        "subprotocols": [name.decode("latin-1") for name in list_members(http["headers"], b"sec-websocket-protocol")],
         "extensions": extensions,
     }
 

@@ -110,7 +110,10 @@ class Service:
         return task
 
 
-def log_failure(sentence: str, error: BaseException) -> None:
-    """Logs what an app raised, with its own frames: the outermost is ours, which awaited it."""
-    frames = error.__traceback__ and error.__traceback__.tb_next
-    logger.error("%s: %r", sentence, error, exc_info=error.with_traceback(frames))
+def log_failure(call: str, error: BaseException, client_left: bool = False) -> None:
+    """Logs what a call of the app raised; no error if that is because its client has left (H24, W10)."""
+    if client_left:
+        logger.debug("%s ended with %r: its client had left", call, error)
+    else:
+        frames = error.__traceback__ and error.__traceback__.tb_next  # the app's: we are the outermost
+        logger.error("%s failed: %r", call, error, exc_info=error.with_traceback(frames))

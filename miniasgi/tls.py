@@ -4,6 +4,7 @@ Owns an `ssl.SSLContext`, the renewal of its certificate, and the `tls` extensio
 option, no event loop and no HTTP: the loop encrypts, and whoever reads the options gives the files.
 """
 
+import functools
 import re
 import ssl
 from dataclasses import dataclass
@@ -51,6 +52,11 @@ class Tls:
         found = _CERTIFICATE.search(Path(self.certfile).read_text("latin-1"))
         self.server_cert = found[0] if found else None
 
+    @functools.cached_property
+    def _cipher_suites(self) -> dict[str, int]:
+        """The numbers that IANA has given to the ciphers of the context, by their names in OpenSSL."""
+        return {cipher["name"]: cipher["id"] & 0xFFFF for cipher in self.context.get_ciphers()}
+
     def extension(self, connection: ssl.SSLObject) -> dict[str, Any]:
         """The `tls` extension for one connection.
 
@@ -62,7 +68,6 @@ class Tls:
         chain = [] if der is None else [der]
         if chain and hasattr(connection, "get_verified_chain"):
             chain = connection.get_verified_chain()
-        ciphers = {cipher["name"]: cipher["id"] & 0xFFFF for cipher in self.context.get_ciphers()}
         name, _, _ = connection.cipher() or ("", "", 0)
         return {
             "server_cert": self.server_cert,
@@ -70,7 +75,7 @@ class Tls:
             "client_cert_name": _distinguished_name(connection.getpeercert() or {}) if chain else None,
             "client_cert_error": None,
             "tls_version": _VERSIONS.get(connection.version() or ""),
-            "cipher_suite": ciphers.get(name),
+            "cipher_suite": self._cipher_suites.get(name),
         }
 
 

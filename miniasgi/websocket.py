@@ -25,6 +25,7 @@ from .deadline import Deadline
 from .events import BadRequest, Request
 from .frames import PIECE, Deflate, Frames
 from .response import FRAMING, Framing, Response, refusal
+from .rules import field_values, list_members
 from .scope import client_name
 from .service import Service, log_failure
 from .types import Message, Scope
@@ -213,7 +214,8 @@ class WebSocket(asyncio.Protocol):
             if self.phase in _UNANSWERED:
                 raise RuntimeError("the app returned before it answered the handshake")
         except (Exception, asyncio.CancelledError) as error:
-            self._log_failure(error)
+            client_left = self.client_left or isinstance(error, ClientDisconnected)
+            log_failure(f"WebSocket {self.request.target.decode('ascii')}: the app", error, client_left)
         if self.phase is Phase.OPEN:  # W13
             self._close(1011)
         elif self.phase in _UNANSWERED:
@@ -221,13 +223,6 @@ class WebSocket(asyncio.Protocol):
                 self._refuse(500)
             else:
                 self.transport.abort()
-
-    def _log_failure(self, error: BaseException) -> None:
-        line = f"WebSocket {self.request.target.decode('ascii')}"
-        if self.client_left or isinstance(error, ClientDisconnected):
-            logger.debug("%s: the client left, and the app ended with %r", line, error)
-        else:
-            log_failure(f"{line}: the app failed", error)
 
     async def receive(self) -> Message:
         """`websocket.connect`, each message, and from the end on `websocket.disconnect` (W7, W9)."""
@@ -404,10 +399,9 @@ class WebSocket(asyncio.Protocol):
 
 def _judge(request: Request) -> bytes:
     """The accept token of a handshake, or `BadRequest` (RFC 6455 4.2.1)."""
-    versions = [value for name, value in request.headers if name == b"sec-websocket-version"]
-    if versions != [b"13"]:
+    if field_values(request.headers, b"sec-websocket-version") != [b"13"]:
         raise BadRequest(426, "WebSocket version other than 13 (RFC 6455 4.4)")
-    keys = [value for name, value in request.headers if name == b"sec-websocket-key"]
+    keys = field_values(request.headers, b"sec-websocket-key")
     with contextlib.suppress(binascii.Error):
         if len(keys) == 1 and len(base64.b64decode(keys[0], validate=True)) == 16:
             return generate_accept_token(keys[0])
@@ -416,13 +410,11 @@ def _judge(request: Request) -> bytes:
 
 def _negotiate(request: Request) -> tuple[list[Extension], str]:
     """The first offer of compression that we can take, and the answer to it (RFC 7692 5)."""
-    for name, value in request.headers:
-        if name == b"sec-websocket-extensions":
-            for offer in value.decode("latin-1").split(","):
-                extension = Deflate()
-                with contextlib.suppress(ValueError):
-                    if offer.partition(";")[0].strip() == extension.name:
-                        answer = extension.accept(offer)
-                        if isinstance(answer, str):
-                            return [extension], "; ".join(filter(None, [extension.name, answer]))
+    for member in list_members(request.headers, b"sec-websocket-extensions"):
+        extension, offer = Deflate(), member.decode("latin-1")
+        with contextlib.suppress(ValueError):
+            if offer.partition(";")[0].strip() == extension.name:
+                answer = extension.accept(offer)
+                if isinstance(answer, str):
+                    return [extension], "; ".join(filter(None, [extension.name, answer]))
     return [], ""

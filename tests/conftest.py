@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from .vocabulary import KINDS, PARSERS, Running, serving
+from .vocabulary import KINDS, LOOPS, PARSERS, Running, logged, serving
 
 
 @pytest.fixture(params=KINDS, ids="-".join)
@@ -19,6 +19,19 @@ def kind(request: pytest.FixtureRequest) -> tuple[str, str]:
 def http(request: pytest.FixtureRequest) -> str:
     """A parser, where the event loop makes no difference."""
     return request.param
+
+
+@pytest.fixture(params=LOOPS)
+def loop(request: pytest.FixtureRequest) -> str:
+    """An event loop, where the parser makes no difference."""
+    return request.param
+
+
+@pytest.fixture
+def log() -> Iterator[list[str]]:
+    """The lines of the error log."""
+    with logged() as lines:
+        yield lines
 
 
 @pytest.fixture

@@ -2,15 +2,13 @@
 
 import os
 import socket
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from miniasgi import Server
 from miniasgi.types import App, Receive, Scope, Send
 
-from .vocabulary import Client, Gate, Running, answer, get
+from .vocabulary import Client, Gate, answer, get
 
 QUIET: dict[str, Any] = {"port": 0, "access_log": False, "log_config": None}
 
@@ -39,21 +37,6 @@ class Diary:
 
 
 BOTH = ["lifespan.startup", "lifespan.shutdown"]
-
-
-def begin(server: Server, sockets: list[socket.socket] | None = None) -> Running:
-    """`server.run()` in a thread; does not wait until the app is ready."""
-    error: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            server.run(sockets)
-        except BaseException as raised:
-            error.append(raised)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    return Running(server, thread, error)
 
 
 def listener(reuse: bool = False) -> socket.socket:

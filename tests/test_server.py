@@ -21,7 +21,7 @@ from miniasgi.connection import Connection
 from miniasgi.sockets import bind
 from miniasgi.types import App, Receive, Scope, Send
 
-from .servers import BOTH, QUIET, Diary, begin, fetch, listener, open_files
+from .servers import BOTH, QUIET, Diary, fetch, listener, open_files
 from .vocabulary import (
     LOOPS,
     PATIENCE,
@@ -30,29 +30,17 @@ from .vocabulary import (
     Gate,
     Running,
     answer,
+    begin,
     body,
     echo,
     eventually,
     get,
-    logged,
     serving,
     spawned,
     start,
 )
 
 HALF = b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 2\r\n\r\no"  # a "k" is missing
-
-
-@pytest.fixture(params=LOOPS)
-def loop(request: pytest.FixtureRequest) -> str:
-    """An event loop, where the parser makes no difference."""
-    return request.param
-
-
-@pytest.fixture
-def log() -> Iterator[list[str]]:
-    with logged() as lines:
-        yield lines
 
 
 async def stream(scope: Scope, receive: Receive, send: Send) -> None:

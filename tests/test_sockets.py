@@ -4,7 +4,6 @@ import contextlib
 import os
 import socket
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,8 @@ from miniasgi import Config, ConfigError, Server
 from miniasgi.sockets import address, bind
 from miniasgi.types import Receive, Scope, Send
 
-from .servers import QUIET, Diary, begin, fetch, listener, open_files
-from .vocabulary import LOOPS, Client, Recorder, answer, eventually, get, logged, serving, start
+from .servers import QUIET, Diary, fetch, listener, open_files
+from .vocabulary import Client, Recorder, answer, begin, eventually, get, serving, start
 
 
 def _has_ipv6() -> bool:
@@ -27,18 +26,6 @@ def _has_ipv6() -> bool:
 
 
 needs_ipv6 = pytest.mark.skipif(not _has_ipv6(), reason="no IPv6 on this machine")
-
-
-@pytest.fixture(params=LOOPS)
-def loop(request: pytest.FixtureRequest) -> str:
-    """An event loop, where the parser makes no difference."""
-    return request.param
-
-
-@pytest.fixture
-def log() -> Iterator[list[str]]:
-    with logged() as lines:
-        yield lines
 
 
 # TCP

@@ -19,16 +19,11 @@ from miniasgi.types import App, Receive, Scope, Send
 from miniasgi.watchdog import Watchdog, described, line_of
 
 from .servers import QUIET
-from .vocabulary import LOOPS, PATIENCE, answer, eventually, get, logged, serving, spawned
+from .vocabulary import PATIENCE, answer, eventually, get, logged, serving, spawned
 
 THRESHOLD = 0.1  # seconds
 BLOCK = 0.16  # seconds: longer than the threshold, in every count
 HERE = str(Path(__file__).relative_to(Path.cwd()))
-
-
-@pytest.fixture(params=LOOPS)
-def loop(request: pytest.FixtureRequest) -> str:
-    return request.param
 
 
 # The line to blame

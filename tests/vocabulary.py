@@ -287,22 +287,27 @@ class Running:
             raise self.error[0]
 
 
-def start(app: App | str, **options: Any) -> Running:
-    """A server on a free port, accepting; without access log unless asked."""
-    options = {"port": 0, "access_log": False, "log_config": None} | options
-    server = miniasgi.Server(miniasgi.Config(app, **options))
+def begin(server: miniasgi.Server, sockets: list[socket.socket] | None = None) -> Running:
+    """`server.run()` in a thread; does not wait until the app is ready."""
     error: list[BaseException] = []
 
     def run() -> None:
         try:
-            server.run()
+            server.run(sockets)
         except BaseException as raised:
             error.append(raised)
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    running = Running(server, thread, error)
-    eventually(lambda: server.started or not thread.is_alive())
+    return Running(server, thread, error)
+
+
+def start(app: App | str, **options: Any) -> Running:
+    """A server on a free port, accepting; without access log unless asked."""
+    options = {"port": 0, "access_log": False, "log_config": None} | options
+    server = miniasgi.Server(miniasgi.Config(app, **options))
+    running = begin(server)
+    eventually(lambda: server.started or not running.thread.is_alive())
     if not server.started:
         running.join()
     return running
