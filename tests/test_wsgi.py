@@ -19,6 +19,7 @@ from miniasgi.importer import ConfigError, load_app
 from miniasgi.types import Message, Scope
 from miniasgi.wsgi import WSGI, environ_of
 
+from .test_logs import logging_restored
 from .test_memory import MB, bounded
 from .vocabulary import PATIENCE, Client, Running, chunked, eventually, get, logged, post, request, serving, spawned
 
@@ -424,7 +425,7 @@ def test_A8_a_mistake_of_the_app_is_logged_once_and_is_a_500(app: Any, what: str
 
 
 def test_A8_the_log_shows_the_frames_of_the_app(capfd: pytest.CaptureFixture[str]) -> None:
-    with serving(raises, log_config="default", use_colors=False) as server:
+    with logging_restored(), serving(raises, log_config="default", use_colors=False) as server:
         server.ask(get())
     assert "in raises" in capfd.readouterr().err
 
