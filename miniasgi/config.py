@@ -180,9 +180,14 @@ class Config:
                     raise ConfigError("--loop uvloop: uvloop is not installed; pip install uvloop") from None
         return asyncio.new_event_loop
 
+    @property
+    def scheme(self) -> str:
+        """`https` if an option asks for TLS, else `http`."""
+        return "https" if self.ssl_certfile or self.ssl_keyfile or self.ssl_context_factory else "http"
+
     def tls(self) -> Tls | None:
         """The TLS that the options ask for; ConfigError if a file or a number cannot be used."""
-        if not (self.ssl_certfile or self.ssl_keyfile or self.ssl_context_factory):
+        if self.scheme == "http":
             return None
         if self.ssl_context_factory is not None:
             return Tls(self.ssl_context_factory(self, lambda: self._own_tls().context))

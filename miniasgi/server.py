@@ -129,7 +129,6 @@ class Server:
 
     async def _listen(self, sockets: list[socket.socket]) -> None:
         loop, backlog = asyncio.get_running_loop(), self.config.backlog
-        scheme = "http" if self.tls is None else "https"
         tls: dict[str, Any] = {}
         if self.tls is not None:
             tls = {"ssl": self.tls.context, "ssl_handshake_timeout": self.config.timeout_request_head or None}
@@ -137,13 +136,18 @@ class Server:
             try:
                 sock.listen(backlog)  # the loop does it again, but uvloop tells nobody if it fails
             except OSError as error:  # somebody else bound as we did, and was faster to listen
-                raise ConfigError(f"cannot listen on {address(sock, scheme)}: {reason(error)}") from None
+                raise ConfigError(f"cannot listen on {address(sock, self.config.scheme)}: {reason(error)}") from None
             # Not create_unix_server, for unix sockets: from 3.13 on that would remove their path,
             # which may be systemd's, say.
             factory = functools.partial(self.connection_class, self.service)
             self.servers.append(await loop.create_server(factory, sock=sock, backlog=backlog, **tls))
-            logger.info("miniasgi running on %s (Press CTRL+C to quit)", address(sock, scheme))
         self.started = True
+        self.announce(sockets)
+
+    def announce(self, sockets: list[socket.socket]) -> None:
+        """Tells whom it may concern that clients are welcome now."""
+        for sock in sockets:
+            logger.info("miniasgi running on %s (Press CTRL+C to quit)", address(sock, self.config.scheme))
 
     def _count(self) -> None:
         self._requests += 1
