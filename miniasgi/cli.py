@@ -18,6 +18,7 @@ from . import __version__
 from .config import Config, kind
 from .importer import ConfigError
 from .server import Server
+from .supervisor import Supervisor
 
 _OPTIONS = [field for field in dataclasses.fields(Config) if field.metadata]
 
@@ -43,7 +44,7 @@ def _option(field: "dataclasses.Field[Any]") -> click.Option:
     elif origin is Literal:
         value = click.Choice(get_args(value))
     elif origin is Sequence:  # one flag for each of its members
-        flag, value = "--header", _Header()
+        flag, value = flag.removesuffix("s"), str if get_args(value) == (str,) else _Header()
     elif origin is dict:  # a path; in pyproject.toml it may be a table
         value = click.UNPROCESSED
     return click.Option(
@@ -117,7 +118,8 @@ def _describe(config: Config) -> None:
 
 
 def _serve(config: Config) -> None:
-    server = Server(config)
+    several = config.reload or config.processes() > 1
+    server: Server | Supervisor = Supervisor(config) if several else Server(config)
     with contextlib.suppress(KeyboardInterrupt):  # how Ctrl+C ends a server that was asked to stop
         server.run()
     if not server.started:

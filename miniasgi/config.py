@@ -21,6 +21,7 @@ from . import logs, proxy
 from .importer import ConfigError, Interface, discover, load_app
 from .lifespan import Mode
 from .parser_h11 import H11Parser
+from .reload import Project
 from .response import FRAMING, HeaderLines
 from .rules import Limits
 from .service import Parser, Service, Timeouts, WebSocketOptions
@@ -56,6 +57,12 @@ class Config:
     port: int = option(8000, "Port to listen on; 0 for any free one, which is then printed.")
     uds: str | None = option(None, "Listen on a unix socket at this path instead.")
     fd: int | None = option(None, "Listen on the socket that this file descriptor is.")
+    reload: bool = option(False, "Begin anew when a file of the project changes.")
+    reload_dirs: Sequence[str] = option((), "Directory to watch instead of the current one; may be repeated.")
+    reload_includes: Sequence[str] = option((), "Pattern of more files to watch than *.py; may be repeated.")
+    reload_excludes: Sequence[str] = option((), "Pattern of files not to watch, or a directory; may be repeated.")
+    reload_delay: float = option(0.25, "Between two looks at the files, without watchfiles.")
+    workers: int | None = option(None, "Processes that serve; default: $WEB_CONCURRENCY, or 1.")
     backlog: int = option(2048, "Connections that the kernel may hold until we accept them.")
     loop: LoopName = option("auto", "Event loop: auto takes uvloop if it is installed.")
     http: HttpName | type[Parser] = option("auto", "Parser: auto takes httptools if installed.")
@@ -101,9 +108,13 @@ class Config:
     timeout_request_body: float = option(60.0, "Without content while the app waits for some, else 408; 0: no limit.")
     timeout_keep_alive: float = option(5.0, "For the next request on an idle connection.")
     timeout_graceful_shutdown: float = option(30.0, "For requests to end at a shutdown; apps hear of it 5 s before.")
+    timeout_worker_startup: float = option(600.0, "For a worker's app to start; 0: no limit.")
+    timeout_worker_healthcheck: int = option(5, "For a worker to give a sign of life; 0: no limit.")
     reset_contextvars: bool = option(False, "Call the app in an empty context, not in a copy of the server's.")
     cancel_on_disconnect: bool = option(False, "Cancel the app's task when its client leaves.")
-    blocked_loop_warning: float = option(0.0, "Log the line that blocks the event loop for longer than this; 0: off.")
+    blocked_loop_warning: float | None = option(
+        None, "Log the line that blocks the event loop for longer than this; default: 1 with --reload, else 0: off."
+    )
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
@@ -122,7 +133,11 @@ class Config:
         """A word is one of those that there are; a limit is at least 1, any other number at least 0."""
         if get_origin(kind) is Literal and isinstance(value, str) and value not in get_args(kind):
             raise ConfigError(f"{name} must be {' or '.join(get_args(kind))}, not {value!r}")
-        least = 1 if name.startswith(("backlog", "limit_", "ws_max_", "wsgi_")) and not name.endswith("_jitter") else 0
+        least = (
+            1
+            if name.startswith(("backlog", "limit_", "workers", "ws_max_", "wsgi_")) and not name.endswith("_jitter")
+            else 0
+        )
         if kind in (int, float) and value is not None and not value >= least:  # nan is not
             raise ConfigError(f"{name} must be at least {least}, not {value}")
 
@@ -234,6 +249,32 @@ class Config:
             reset_contextvars=self.reset_contextvars,
             cancel_on_disconnect=self.cancel_on_disconnect,
         )
+
+    def project(self) -> Project:
+        """The files that `reload` watches; ConfigError if a directory of them is not there."""
+        tops: list[str | Path] = [*self.reload_dirs] or [".", self.app_dir]
+        tops += [pattern for pattern in self.reload_includes if Path(pattern).is_dir()]
+        for top in tops:
+            if not Path(top).is_dir():
+                raise ConfigError(f"--reload-dir {top}: there is no such directory")
+        excludes = [str(Path(text).resolve()) if Path(text).is_dir() else text for text in self.reload_excludes]
+        directories = dict.fromkeys(Path(top).resolve() for top in tops)
+        return Project(tuple(directories), tuple(self.reload_includes), tuple(excludes))
+
+    def processes(self) -> int:
+        """How many workers there are to be; ConfigError if the environment says nonsense."""
+        if self.workers is not None:
+            return self.workers
+        text = os.environ.get("WEB_CONCURRENCY") or "1"
+        if not (text.isdecimal() and int(text)):
+            raise ConfigError(f"WEB_CONCURRENCY must be a number of at least 1, not {text!r}")
+        return int(text)
+
+    @property
+    def longest_hold(self) -> float:
+        """How long a callback may hold the event loop before it is named, in seconds; 0 is for ever."""
+        default = 1.0 if self.reload else 0.0
+        return default if self.blocked_loop_warning is None else self.blocked_loop_warning
 
     def max_requests(self) -> int | None:
         """After how many requests to stop, the jitter thrown."""

@@ -30,6 +30,7 @@ logger = logging.getLogger("miniasgi.error")
 _HIGH_WATER = 65536  # bytes of unread input, or unparsed pipelined requests, before we stop reading
 _DISCARD = 262144  # bytes of an unread body that are worth a kept connection
 _LINGER = 5.0  # seconds that a client gets to take our last bytes (RFC 9112 9.6)
+_LAST_CALL = 0.1  # seconds that an idle client gets at the end: its next request may be on the way
 _PIECE = 65536  # bytes of a file at a time, where the kernel cannot send it
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -269,23 +270,23 @@ class Connection(asyncio.Protocol):
         service.on_finished()
         if cycle.phase is Phase.FAILED and cycle.response.framing is Framing.CLOSE:
             self.abort()  # a graceful end would be the end of the content, RFC 9112 6.3
-        elif not cycle.response.terms.keep_alive or self._input is Input.OVER or service.closing:
+        elif not cycle.response.terms.keep_alive or self._input is Input.OVER:
             self._close(linger=self._input is Input.BODY)
         else:
             if self._input is Input.COMPLETE:
                 self._input = Input.HEAD
-            self._deadline.set(service.timeouts.keep_alive)
+            self._deadline.set(_LAST_CALL if service.closing else service.timeouts.keep_alive)
             if cycle.task is not None:  # else we are inside of `_advance`
                 self._advance()
 
     # The server's side:
 
     def shutdown(self) -> None:
-        """The server stops: ends now if idle, else after the current response."""
+        """The server stops: ends soon if idle, else after the next response (RFC 9112 9.6)."""
         if self._cycle is not None:
             self._cycle.response.terms.keep_alive = False
-        elif not self._heard:
-            self._close()
+        elif not self._heard and self._input is not Input.OVER:
+            self._deadline.set(_LAST_CALL)
 
     def leave(self) -> None:
         """Tells the app that the client has left, or that it must be treated so."""

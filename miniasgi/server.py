@@ -13,7 +13,6 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Coroutine, Iterator
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -23,7 +22,7 @@ from .connection import Connection
 from .importer import ConfigError
 from .lifespan import Lifespan, LifespanFailure
 from .service import Service
-from .sockets import address, bind, reason
+from .sockets import address, bind, reason, release
 from .tls import Tls
 from .watchdog import Watchdog
 
@@ -31,6 +30,7 @@ logger = logging.getLogger("miniasgi.error")
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _LAST_CALL = 5.0  # seconds before the end of the budget, when streams are told to end
+_IDLE = 0.2  # seconds in which idle connections have ended by themselves
 _POLL = 0.02  # seconds between two looks, while starting and stopping only
 
 
@@ -54,7 +54,7 @@ class Server:
         self.tls: Tls | None = None
         self._ours: list[socket.socket] = []  # those that nobody gave us
         self._access_log: logs.AccessLog | None = None
-        self._watchdog = Watchdog(config.blocked_loop_warning)
+        self._watchdog = Watchdog(config.longest_hold)
         self._most_requests = config.max_requests()
         self._requests = 0  # finished
         self._should_exit = False
@@ -142,18 +142,21 @@ class Server:
             factory = functools.partial(self.connection_class, self.service)
             self.servers.append(await loop.create_server(factory, sock=sock, backlog=backlog, **tls))
         self.started = True
-        self.announce(sockets)
+        self.on_accepting(sockets)
 
-    def announce(self, sockets: list[socket.socket]) -> None:
-        """Tells whom it may concern that clients are welcome now."""
-        for sock in sockets:
-            logger.info("miniasgi running on %s (Press CTRL+C to quit)", address(sock, self.config.scheme))
+    def on_accepting(self, sockets: list[socket.socket]) -> None:
+        """Clients are welcome now."""
+        announce(sockets, self.config.scheme)
 
     def _count(self) -> None:
         self._requests += 1
         if self._requests == self._most_requests:
-            logger.info("%d requests served: stopping (--limit-max-requests)", self._requests)
-            self.should_exit = True
+            logger.info("%d requests served: enough (--limit-max-requests)", self._requests)
+            self.retire()
+
+    def retire(self) -> None:
+        """Enough requests have been served."""
+        self.should_exit = True
 
     # The end:
 
@@ -179,25 +182,28 @@ class Server:
     def _stop_listening(self) -> None:
         for server in self.servers:
             server.close()
-        for sock in self._ours:
-            sock.close()
-        if self._ours and self.config.uds is not None and self.config.fd is None:
-            Path(self.config.uds).unlink(missing_ok=True)
+        if self._ours:
+            release(self._ours, self.config)
 
     async def _drain(self, service: Service) -> None:
         """Waits for connections and tasks to end by themselves; streams are told in time that they must."""
-        await asyncio.sleep(_POLL)  # idle connections have ended by then
-        budget, loop = self.config.timeout_graceful_shutdown, asyncio.get_running_loop()
+        budget, start = self.config.timeout_graceful_shutdown, asyncio.get_running_loop().time()
+        await asyncio.sleep(_POLL)  # whoever is in a hurry: a task whose answer is out gets to its end
+        await self._empty(service, start + min(_IDLE, budget))
         if service.connections or service.tasks:
             left = len(service.connections), len(service.tasks)
             logger.info("Waiting for %d connections and %d tasks to end, up to %g s (CTRL+C to force)", *left, budget)
-        end = loop.time() + budget
-        for deadline in (end - min(_LAST_CALL, budget / 2), end):
-            # Looked at now and then, as too many can change it for an event:
-            while (service.connections or service.tasks) and loop.time() < deadline and not self.force_exit:  # noqa: ASYNC110
-                await asyncio.sleep(_POLL)
-            for connection in list(service.connections):
-                connection.leave()
+        await self._empty(service, start + budget - min(_LAST_CALL, budget / 2))
+        for connection in list(service.connections):
+            connection.leave()
+        await self._empty(service, start + budget)
+
+    async def _empty(self, service: Service, deadline: float) -> None:
+        """Returns when no connection and no task is left, or at the deadline, on the loop's clock."""
+        loop = asyncio.get_running_loop()
+        # Looked at now and then, as too many can change it for an event:
+        while (service.connections or service.tasks) and loop.time() < deadline and not self.force_exit:  # noqa: ASYNC110
+            await asyncio.sleep(_POLL)
 
     async def _end(self, service: Service) -> None:
         """Closes and cancels what did not."""
@@ -262,3 +268,9 @@ class Server:
             raise KeyboardInterrupt
         else:
             self.force_exit = True
+
+
+def announce(sockets: list[socket.socket], scheme: str) -> None:
+    """Says where clients are welcome."""
+    for sock in sockets:
+        logger.info("miniasgi running on %s (Press CTRL+C to quit)", address(sock, scheme))

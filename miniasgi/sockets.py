@@ -8,6 +8,7 @@ import errno
 import os
 import socket
 import stat
+from pathlib import Path
 
 from .config import Config
 from .importer import ConfigError
@@ -33,6 +34,14 @@ def bind(config: Config) -> list[socket.socket]:
             sock.close()
         raise ConfigError(f"{where}: {reason(error)}") from None
     return sockets
+
+
+def release(sockets: list[socket.socket], config: Config) -> None:
+    """Closes what `bind` gave, and removes the path of a unix socket."""
+    for sock in sockets:
+        sock.close()
+    if config.uds is not None and config.fd is None:
+        Path(config.uds).unlink(missing_ok=True)
 
 
 def _bind_tcp(host: str, port: int, sockets: list[socket.socket]) -> None:

@@ -72,7 +72,8 @@ def mistake(*words: str, status: int = 1) -> str:
 @pytest.mark.parametrize("name", FIELDS)
 def test_every_field_of_Config_is_an_option_with_its_default_and_help(name: str) -> None:
     field, option = FIELDS[name], OPTIONS[name]
-    assert option.opts == ["--header" if name == "headers" else f"--{name.replace('_', '-')}"]
+    flag = f"--{name.replace('_', '-')}"
+    assert option.opts == [flag.removesuffix("s") if option.multiple else flag], "one flag for each member"
     assert option.help == field.metadata["help"]
     assert option.help.endswith(".")
     assert option.default == field.default

@@ -15,13 +15,6 @@ from miniasgi.cli import main as miniasgi
 MISSING = {
     "--h11-max-incomplete-event-size": "--limit-request-head does that, for both parsers",
     "--http2": "HTTP/2 comes later",
-    "--reload": "comes with the supervisor",
-    "--reload-delay": "comes with the supervisor",
-    "--reload-dir": "comes with the supervisor",
-    "--reload-exclude": "comes with the supervisor",
-    "--reload-include": "comes with the supervisor",
-    "--timeout-worker-healthcheck": "comes with the supervisor",
-    "--workers": "comes with the supervisor",
 }
 
 # Options with another default.

@@ -303,7 +303,7 @@ def test_the_number_of_requests_may_be_limited(log: list[str], monkeypatch: pyte
         assert running.ask(get()).body == b"ok"
     running.join()
     assert thrown == [(0, 3)]
-    assert "3 requests served: stopping (--limit-max-requests)" in log
+    assert "3 requests served: enough (--limit-max-requests)" in log
     assert app.lines == BOTH
 
 
@@ -315,7 +315,7 @@ def test_a_request_that_ends_after_the_limit_is_answered_and_changes_nothing(log
     eventually(lambda: running.service.closing)
     assert slow.send(b"k").read_reply().body == b"ok"
     running.join()
-    assert len([line for line in log if "stopping" in line]) == 1
+    assert len([line for line in log if "enough" in line]) == 1
 
 
 @pytest.mark.parametrize("loop", LOOPS)

@@ -1,0 +1,88 @@
+"""Which files of a project changed, for `--reload`.
+
+Owns what counts as a file of the project, and the two ways to hear of changes: the operating
+system's, through watchfiles, and looking at every file's time again and again. Knows no process.
+"""
+
+import os
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+_NOT_OURS = {"node_modules", "site-packages", "__pycache__"}  # and any hidden directory, such as .git
+_DEBOUNCE = 1600  # milliseconds: the longest that we wait for a burst of changes to end
+_QUIET = 50  # milliseconds without a change that end a burst
+
+
+@dataclass(frozen=True)
+class Project:
+    """The directories that are watched, and the files in them that count.
+
+    Python files do, and those that a pattern of `includes` matches; none does that a pattern of
+    `excludes` matches, or that is below an excluded directory. A pattern is one of `Path.match`.
+    """
+
+    directories: tuple[Path, ...]  # absolute
+    includes: tuple[str, ...] = ()
+    excludes: tuple[str, ...] = ()
+
+    def counts(self, path: Path) -> bool:
+        """True if a change of this file is one of the project."""
+        if any(not self.enters(parent) for parent in path.parents if self._is_inside(parent)):
+            return False
+        if any(path.match(pattern) for pattern in self.excludes):
+            return False
+        is_python = path.suffix == ".py" and path.name[0] not in ".~"  # editors' locks and copies
+        return is_python or any(path.match(pattern) for pattern in self.includes)
+
+    def enters(self, directory: Path) -> bool:
+        """False for a directory of other people's files."""
+        hidden = directory.name.startswith(".") or directory.name in _NOT_OURS
+        return not hidden and not any(directory == Path(pattern).absolute() for pattern in self.excludes)
+
+    def _is_inside(self, path: Path) -> bool:
+        return any(directory in path.parents for directory in self.directories)
+
+    def files(self) -> Iterator[Path]:
+        """Every file that counts."""
+        for top in self.directories:
+            for name, below, files in os.walk(top):
+                directory = Path(name)
+                below[:] = [child for child in below if self.enters(directory / child)]
+                yield from (directory / file for file in files if self.counts(directory / file))
+
+
+def changes(project: Project, delay: float) -> Iterator[set[Path]]:
+    """Files that have changed, been made or been removed, whenever there are some; it never ends.
+
+    Without watchfiles, or if the system has no more watches to give, it looks every `delay` seconds.
+    """
+    try:
+        from watchfiles import watch
+
+        wanted = lambda _, path: project.counts(Path(path))  # noqa: E731
+        for found in watch(*project.directories, watch_filter=wanted, debounce=_DEBOUNCE, step=_QUIET):
+            yield {Path(path) for _, path in found}
+    except (ImportError, OSError, RuntimeError):
+        yield from _differences(project, delay)
+
+
+def _differences(project: Project, delay: float) -> Iterator[set[Path]]:
+    before = _times(project.files())
+    while True:
+        time.sleep(delay)
+        now = _times(project.files())
+        if now != before:
+            yield {path for path, _ in now.items() ^ before.items()}
+            before = now
+
+
+def _times(files: Iterable[Path]) -> dict[Path, int]:
+    times = {}
+    for file in files:
+        try:
+            times[file] = file.stat().st_mtime_ns
+        except OSError:  # removed since it was listed
+            continue
+    return times

@@ -1,0 +1,83 @@
+"""A worker process: a `Server` that does as its parent says.
+
+Owns the words that the two exchange through a pipe. The worker says READY once it accepts, WORN when
+it has served enough, and ALIVE now and then; the parent says STOP, and FORCE when its user has lost
+patience. Knows nothing of other workers.
+
+Why not by signals: Ctrl+C, and systemd, send those to the workers as well, and a second one would
+force. A pipe also ends when the parent dies, however it does.
+"""
+
+import contextlib
+import signal
+import socket
+import sys
+import threading
+from multiprocessing.connection import Connection
+from types import FrameType
+
+from .config import Config
+from .importer import ConfigError
+from .server import Server
+
+READY, WORN, ALIVE = b"ready", b"worn", b"alive"
+STOP, FORCE = b"stop", b"force"
+
+
+class WorkerServer(Server):
+    """A server that tells its parent how it is, and does what its parent says."""
+
+    def __init__(self, config: Config, pipe: "Connection[bytes, bytes]") -> None:
+        super().__init__(config)
+        self._pipe = pipe
+        self._telling = threading.Lock()
+
+    def on_accepting(self, sockets: list[socket.socket]) -> None:
+        self._tell(READY)
+
+    def retire(self) -> None:
+        self._requests = 0  # and go on: nobody else may be ready yet, or ever
+        self._tell(WORN)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """SIGTERM ends this worker gracefully; SIGINT was for the parent, who will tell us."""
+        if sig == signal.SIGTERM:
+            self.should_exit = True
+
+    def _tell(self, word: bytes) -> None:
+        with self._telling, contextlib.suppress(OSError):
+            self._pipe.send_bytes(word)
+
+    def obey(self) -> None:
+        """Does as the parent says, until there is none; in a thread, which shows that Python is alive."""
+        pulse = self.config.timeout_worker_healthcheck / 3 or None
+        with contextlib.suppress(EOFError, OSError):
+            while True:
+                if self._pipe.poll(pulse):
+                    self.force_exit = self._pipe.recv_bytes() == FORCE
+                    self.should_exit = True
+                else:
+                    self._tell(ALIVE)
+        self.should_exit = True
+
+
+def work(config: Config, sockets: list[socket.socket], pipe: "Connection[bytes, bytes]") -> None:
+    """The life of a worker process. Its exit status is 3 if the app could not start, else 0."""
+    for name in ("SIGINT", "SIGHUP"):  # a terminal sends these to all of its processes
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), nothing)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    with contextlib.suppress(OSError):
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115 (multiprocessing took it, but pdb needs it)
+    server = WorkerServer(config, pipe)
+    threading.Thread(target=server.obey, name="miniasgi-obey", daemon=True).start()
+    try:
+        server.run(sockets)
+    except ConfigError as error:
+        error.show()
+    sys.exit(0 if server.started else 3)
+
+
+def nothing(sig: int, frame: FrameType | None) -> None:
+    """A handler, where one is needed: an ignored signal would be ignored by the app's subprocesses too."""
