@@ -1,6 +1,7 @@
 """The chat example: over real sockets, with the `websockets` client and with a person's browser."""
 
 import json
+import logging
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -21,6 +22,12 @@ APP = "examples.chat.main:app"
 Join = Callable[..., ClientConnection]
 
 
+@pytest.fixture(autouse=True)
+def empty_rooms() -> None:
+    """A server hears a moment later that its clients have left, and the rooms are those of the process."""
+    eventually(lambda: not rooms)
+
+
 @pytest.fixture(scope="module", params=PARSERS)
 def server(request: pytest.FixtureRequest) -> Iterator[Running]:
     with serving(APP, http=request.param) as running:
@@ -39,7 +46,6 @@ def join(server: Running) -> Iterator[Join]:
             return client
 
         yield enter
-    eventually(lambda: not rooms)
 
 
 def hear(client: ClientConnection) -> Any:
@@ -148,30 +154,39 @@ def test_who_reads_nothing_is_cut_off_and_delays_nobody(server: Running, join: J
     slow.abort()
 
 
-def test_a_burst_makes_nobody_look_slow(server: Running, join: Join) -> None:
+def test_a_burst_makes_nobody_look_slow_and_may_meet_who_has_left(
+    server: Running, join: Join, caplog: pytest.LogCaptureFixture
+) -> None:
+    leaving, talking = raw(server, "Cy"), server.connect()
     ada = join("Ada")
-    with ExitStack() as stack:
-        client = server.connect()
-        stack.callback(client.close)
-        client.upgrade("/rooms/lobby?name=Bo")
-        assert hear(ada)["type"] == "joined"
-        client.send(b"".join(frame(TEXT, b'{"text": "%d"}' % number) for number in range(1000)))
-        assert [hear(ada) for _ in range(1000)] == [said("Bo", str(number)) for number in range(1000)]
+    talking.upgrade("/rooms/lobby?name=Bo")
+    assert hear(ada)["name"] == "Bo"
+    talking.send(b"".join(frame(TEXT, b'{"text": "%d"}' % number) for number in range(2000)))
+    leaving.read_until(b'"said"')
+    leaving.abort()
+    heard = [hear(ada) for _ in range(2001)]
+    heard.remove({"type": "left", "name": "Cy", "here": ["Ada", "Bo"]})
+    assert heard == [said("Bo", str(number)) for number in range(2000)]
+    talking.close()
     assert hear(ada)["type"] == "left"
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
-def test_a_server_that_stops_says_so(join: Join, kind: tuple[str, str]) -> None:
+def test_a_server_that_stops_says_so_and_nothing_fails(kind: tuple[str, str], caplog: pytest.LogCaptureFixture) -> None:
     http, loop = kind
-    with serving(APP, http=http, loop=loop) as server, logged() as log:
-        with connect(f"ws://127.0.0.1:{server.port}/rooms/lobby?name=Ada", proxy=None) as ada:
-            hear(ada)
-            server.server.should_exit = True
+    with serving(APP, http=http, loop=loop) as server, ExitStack() as stack:
+        url = f"ws://127.0.0.1:{server.port}/rooms/lobby?name="
+        clients = [stack.enter_context(connect(url + name, proxy=None)) for name in ("Ada", "Bo")]
+        assert hear(clients[0])["here"] == ["Ada"]
+        assert hear(clients[0])["here"] == ["Ada", "Bo"] == hear(clients[1])["here"]
+        server.server.should_exit = True
+        for client in clients:
             with pytest.raises(ConnectionClosed) as closed:
-                hear(ada)
+                client.recv(PATIENCE)
+            assert closed.value.rcvd is not None
+            assert closed.value.rcvd.code == 1012
         server.join()
-    assert closed.value.rcvd is not None
-    assert closed.value.rcvd.code == 1012
-    assert not [line for line in log if "rror" in line or "xception" in line]
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 # The page
@@ -186,32 +201,38 @@ def test_the_page_comes_whole_and_names_no_other_host(server: Running) -> None:
     assert "http" not in page.text.replace("http://www.w3.org/2000/svg", "").replace('replace("http", "ws")', "")
 
 
+@pytest.fixture(scope="module")
+def site() -> Iterator[Running]:
+    """A server that outlives the browser, whose pages complain about one that has gone."""
+    with serving(APP) as running:
+        yield running
+
+
 def enter(browser: Browser, server: Running, name: str) -> Window:
     window = browser.open(f"http://127.0.0.1:{server.port}/?room=lobby&name={name}")
     window.sees("online", "#status")
     return window
 
 
-def test_two_windows_talk(browser: Browser) -> None:
-    with serving(APP) as server:
-        ada = browser.open(f"http://127.0.0.1:{server.port}/")
-        ada.types("[name=name]", "Ada\n")  # through the door
-        ada.sees("1 here: Ada", "#here")
-        bo = enter(browser, server, "Bo")
-        ada.sees("Bo joined", "#log")
-        ada.sees("2 here: Ada, Bo", "#here")
-        ada.types("[name=text]", "<b>héllo</b> €\n")
-        bo.sees("<b>héllo</b> €", "#log .said:not(.mine) p")
-        ada.sees("<b>héllo</b> €", "#log .mine p")
-        bo.types("[name=text]", "\n")
-        bo.sees("at least 1 character", "#error")
-        bo.types("[name=text]", "hello")
-        bo.find("#say button").click()
-        ada.sees("hello", "#log .said:not(.mine) p")
-        assert bo.texts("#error") == [""]
-        assert ada.texts("#log .said p") == bo.texts("#log .said p") == ["<b>héllo</b> €", "hello"]
-        bo.close()
-        ada.sees("Bo left", "#log")
+def test_two_windows_talk(site: Running, browser: Browser) -> None:
+    ada = browser.open(f"http://127.0.0.1:{site.port}/")
+    ada.types("[name=name]", "Ada\n")  # through the door
+    ada.sees("1 here: Ada", "#here")
+    bo = enter(browser, site, "Bo")
+    ada.sees("Bo joined", "#log")
+    ada.sees("2 here: Ada, Bo", "#here")
+    ada.types("[name=text]", "<b>héllo</b> €\n")
+    bo.sees("<b>héllo</b> €", "#log .said:not(.mine) p")
+    ada.sees("<b>héllo</b> €", "#log .mine p")
+    bo.types("[name=text]", "\n")
+    bo.sees("at least 1 character", "#error")
+    bo.types("[name=text]", "hello")
+    bo.find("#say button").click()
+    ada.sees("hello", "#log .said:not(.mine) p")
+    assert bo.texts("#error") == [""]
+    assert ada.texts("#log .said p") == bo.texts("#log .said p") == ["<b>héllo</b> €", "hello"]
+    bo.close()
+    ada.sees("Bo left", "#log")
 
 
 def test_the_page_shows_that_the_server_has_gone_and_finds_it_again(browser: Browser) -> None:
@@ -231,24 +252,24 @@ def test_the_page_shows_that_the_server_has_gone_and_finds_it_again(browser: Bro
         ada.sees("online", "#status")
         ada.types("[name=text]", "\n")
         ada.sees("kept", "#log .mine p")
+        ada.page.get("about:blank")  # it would complain about a server that does not come back
         server.stop()
 
 
-def test_the_page_fits(browser: Browser) -> None:
+def test_the_page_fits(site: Running, browser: Browser) -> None:
     """A desktop, a phone, and one with its keyboard open; light and dark."""
-    with serving(APP) as server:
-        ada = enter(browser, server, "Ada")
-        ada.types("[name=text]", "a line\n" * 20 + "w" * 80 + "\n")
-        ada.sees("w" * 80, "#log li:last-child")
-        page = "const page = document.documentElement;"
-        bottom = "return document.querySelector(arguments[0]).getBoundingClientRect().bottom - innerHeight"
-        for width, height in ((1280, 720), (390, 844), (320, 400)):
-            ada.resize(width, height)
-            assert ada.run(f"{page} return page.scrollWidth <= page.clientWidth && page.scrollHeight <= innerHeight")
-            for selector in ("header", "#log", "#log li:last-child", "#say button"):
-                eventually(lambda selector=selector: ada.run(bottom, selector) <= 0)  # a resize takes a frame
-        paper = "return getComputedStyle(document.body).backgroundColor"
-        ada.prefer("dark")
-        dark = ada.run(paper)
-        ada.prefer("light")
-        assert (dark, ada.run(paper)) == ("rgb(22, 24, 28)", "rgb(251, 251, 250)")
+    ada = enter(browser, site, "Ada")
+    ada.types("[name=text]", "a line\n" * 20 + "w" * 80 + "\n")
+    ada.sees("w" * 80, "#log li:last-child")
+    page = "const page = document.documentElement;"
+    bottom = "return document.querySelector(arguments[0]).getBoundingClientRect().bottom - innerHeight"
+    for width, height in ((1280, 720), (390, 844), (320, 400)):
+        ada.resize(width, height)
+        assert ada.run(f"{page} return page.scrollWidth <= page.clientWidth && page.scrollHeight <= innerHeight")
+        for selector in ("header", "#log", "#log li:last-child", "#say button"):
+            eventually(lambda selector=selector: ada.run(bottom, selector) <= 0)  # a resize takes a frame
+    paper = "return getComputedStyle(document.body).backgroundColor"
+    ada.prefer("dark")
+    dark = ada.run(paper)
+    ada.prefer("light")
+    assert (dark, ada.run(paper)) == ("rgb(22, 24, 28)", "rgb(251, 251, 250)")

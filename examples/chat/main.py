@@ -63,17 +63,19 @@ async def chat(socket: WebSocket, room: Name, name: Name) -> None:
     rooms[room].append(member)
     tell_all(room, type="joined", name=name, here=names(room))
     try:
-        await asyncio.wait((reading, member.writing), return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait((reading, member.writing), return_when=asyncio.FIRST_COMPLETED)
     finally:
-        too_slow = member.writing.cancelled()
         reading.cancel()
         member.writing.cancel()
         rooms[room].remove(member)
         tell_all(room, type="left", name=name, here=names(room))
         if not rooms[room]:
             del rooms[room]
-    if too_slow:
-        await socket.close(1008, "too slow")
+    for task in done:
+        if task.cancelled():  # by `tell`
+            await socket.close(1008, "too slow")
+        else:
+            task.result()  # raises what went wrong, if anything did
 
 
 async def read(room: str, member: Member) -> None:
