@@ -11,7 +11,6 @@ import argparse
 import importlib.metadata
 import os
 import platform
-import re
 import socket
 import statistics
 import subprocess
@@ -21,23 +20,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-CONNECTIONS = 8
-FAST = ("--http", "httptools", "--loop", "uvloop")
-PURE = ("--http", "h11", "--loop", "asyncio")
+from .workloads import WORKLOADS, Workload, read_head
 
-GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
-JSON = b'{"name": "a", "price": 1.5, "tags": ["x", "y"]}'
-POST = b"POST /items HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
-    len(JSON),
-    JSON,
-)
-WORKLOADS = {"plaintext": ("plaintext", GET), "FastAPI POST": ("fastapi", POST)}
+CONNECTIONS = 8
 
 
 @dataclass
 class Served:
     """A server process and the connections to it."""
 
+    workload: Workload
     process: subprocess.Popen[bytes]
     sockets: list[socket.socket]
 
@@ -46,43 +38,31 @@ class Served:
         with open(f"/proc/{self.process.pid}/schedstat") as file:
             return int(file.read().split()[0]) / 1e9
 
-    def ask(self, request: bytes, rounds: int) -> float:
+    def ask(self, rounds: int) -> float:
         """Sends `rounds` requests on each connection; gives CPU microseconds per request."""
+        request, read = self.workload.request, self.workload.read
         before = self.cpu()
         for _ in range(rounds):
             for sock in self.sockets:
                 sock.sendall(request)
             for sock in self.sockets:
-                receive(sock)
+                read(sock)
         return (self.cpu() - before) * 1e6 / (rounds * len(self.sockets))
 
 
-def receive(sock: socket.socket) -> None:
-    """Reads one response with a content-length."""
-    data = sock.recv(65536)
-    while b"\r\n\r\n" not in data:
-        data += sock.recv(65536)
-    head, _, content = data.partition(b"\r\n\r\n")
-    length = re.search(rb"content-length: (\d+)", head)
-    assert head.startswith(b"HTTP/1.1 200 "), head
-    assert length, head
-    missing = int(length[1]) - len(content)
-    while missing:
-        missing -= len(sock.recv(missing))
-
-
 @contextmanager
-def served(server: str, app: str, options: tuple[str, ...]) -> Iterator[Served]:
+def served(server: str, workload: Workload, options: tuple[str, ...]) -> Iterator[Served]:
     """A server on a free port, without access log, pinned to CPU 0."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", server, f"benchmarks.apps:{app}", "--port", str(port)]
+    command = [sys.executable, "-m", server, f"benchmarks.apps:{workload.app}", "--port", str(port)]
     command += ["--no-access-log", "--log-level", "warning", *options]
+    command += ["--ws-ping-interval", "3600"]  # nothing comes between a message and its echo
     process = subprocess.Popen(command)
     try:
         os.sched_setaffinity(process.pid, {0})
-        sockets = [connect(port) for _ in range(CONNECTIONS)]
-        yield Served(process, sockets)
+        sockets = [connect(port, workload.opening) for _ in range(CONNECTIONS)]
+        yield Served(workload, process, sockets)
         for sock in sockets:
             sock.close()
     finally:
@@ -90,8 +70,8 @@ def served(server: str, app: str, options: tuple[str, ...]) -> Iterator[Served]:
         process.wait()
 
 
-def connect(port: int) -> socket.socket:
-    """A connection, as soon as the server accepts any."""
+def connect(port: int, opening: bytes) -> socket.socket:
+    """A connection, as soon as the server accepts any; a WebSocket if `opening` asks for one."""
     deadline = time.monotonic() + 20
     while True:
         try:
@@ -102,23 +82,27 @@ def connect(port: int) -> socket.socket:
             time.sleep(0.05)
         else:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if opening:
+                sock.sendall(opening)
+                head, _ = read_head(sock)
+                assert head.startswith(b"HTTP/1.1 101 "), head
             return sock
 
 
 def compare(server: str, workload: str, options: tuple[str, ...], turns: int) -> list[float]:
     """CPU per request of `server` over uvicorn's, turn by turn; prints the line of the table."""
-    app, request = WORKLOADS[workload]
+    asked = WORKLOADS[workload]
     ours, theirs = [], []
-    with served(server, app, options) as one, served("uvicorn", app, options) as other:
+    with served(server, asked, options) as one, served("uvicorn", asked, options) as other:
         for served_one in (one, other):
-            served_one.ask(request, 100)  # warm-up
+            served_one.ask(100)  # warm-up
         for _ in range(turns):
-            ours.append(one.ask(request, 100))
-            theirs.append(other.ask(request, 100))
+            ours.append(one.ask(100))
+            theirs.append(other.ask(100))
     ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
-    parser = f"{options[1]} + {options[3]}"
+    label = f"{'ws ' * ('--ws' in options)}{options[1]} + {options[3]}"
     print(
-        f"{workload:<13} {parser:<20} {server:<9} {statistics.median(ours):6.1f} "
+        f"{workload:<14} {label:<20} {server:<9} {statistics.median(ours):6.1f} "
         f"{statistics.median(theirs):8.1f}   {statistics.median(ratios):.2f} "
         f"({min(ratios):.2f} to {max(ratios):.2f})",
         flush=True,
@@ -129,15 +113,18 @@ def compare(server: str, workload: str, options: tuple[str, ...], turns: int) ->
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--turns", type=int, default=30, help="of 800 requests each (30)")
-    turns = parser.parse_args().turns
+    parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=f"of {', '.join(WORKLOADS)} (all)")
+    asked = parser.parse_args()
+    if unknown := set(asked.workloads) - set(WORKLOADS):
+        parser.error(f"no such workload: {', '.join(unknown)}")
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    names = ("miniasgi", "uvicorn", "fastapi", "pydantic", "httptools", "uvloop", "h11")
+    names = ("miniasgi", "uvicorn", "fastapi", "pydantic", "httptools", "uvloop", "h11", "wsproto", "websockets")
     print(f"Python {platform.python_version()},", ", ".join(map(version, names)))
-    print(f"{'workload':<13} {'parser + loop':<20} {'server':<9} us/req  uvicorn   ratio (range)")
-    for workload in WORKLOADS:
-        for options in (FAST, PURE):
+    print(f"{'workload':<14} {'parser + loop':<20} {'server':<9} us/req  uvicorn   ratio (range)")
+    for workload in asked.workloads or WORKLOADS:
+        for options in WORKLOADS[workload].variants:
             for server in ("miniasgi", "uvicorn"):
-                compare(server, workload, options, turns)
+                compare(server, workload, options, asked.turns)
 
 
 def version(name: str) -> str:

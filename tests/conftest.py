@@ -1,4 +1,4 @@
-"""Fixtures: every parser with every event loop, and servers that end with their test."""
+"""Fixtures: every parser with every event loop, servers that end with their test, a browser."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from .browser import MISSING, Browser, chromium
 from .vocabulary import KINDS, LOOPS, PARSERS, Running, logged, serving
 
 
@@ -44,3 +45,13 @@ def serve(kind: tuple[str, str]) -> Iterator[Callable[..., Running]]:
             return stack.enter_context(serving(app, **options))
 
         yield start
+
+
+@pytest.fixture
+def browser() -> Iterator[Browser]:
+    """A person's browser, which has complained about nothing that the test has not read."""
+    if MISSING:
+        pytest.skip(MISSING)
+    with chromium() as browser:
+        yield browser
+        assert browser.complaints() == []

@@ -38,6 +38,13 @@ def test_the_python_runs(code: str) -> None:
     assert (ran.returncode, ran.stdout.splitlines()[0]) == (0, "Hello"), ran.stderr
 
 
+@pytest.mark.parametrize("app", re.findall(r"miniasgi (examples\.[\w.]+:\w+)", README))
+def test_the_examples_it_names_would_run(app: str) -> None:
+    command = [sys.executable, "-m", "miniasgi", app, "--check"]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    assert ran.returncode == 0, ran.stderr
+
+
 def test_the_files_it_names_exist() -> None:
     root = Path(__file__).parent.parent
     for name in re.findall(r"\]\(([^)]+)\)", README):
