@@ -24,6 +24,7 @@ from .importer import ConfigError
 from .lifespan import Lifespan, LifespanFailure
 from .service import Service
 from .sockets import address, bind, reason
+from .systemd import notify
 from .tls import Tls
 from .watchdog import Watchdog
 
@@ -146,8 +147,14 @@ class Server:
 
     def announce(self, sockets: list[socket.socket]) -> None:
         """Tells whom it may concern that clients are welcome now."""
+        notify("READY=1")
         for sock in sockets:
             logger.info("miniasgi running on %s (Press CTRL+C to quit)", address(sock, self.config.scheme))
+
+    def withdraw(self) -> None:
+        """Tells them that the server stops."""
+        notify("STOPPING=1")
+        logger.info("Shutting down")
 
     def _count(self) -> None:
         self._requests += 1
@@ -159,7 +166,7 @@ class Server:
 
     async def shutdown(self) -> None:
         """Stops accepting, lets requests end within the budget, then shuts the app down (L8)."""
-        logger.info("Shutting down")
+        self.withdraw()
         self.service.closing = True
         self._stop_listening()
         for _ in range(2):  # turns of the loop, until whom it just accepted is a connection

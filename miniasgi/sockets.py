@@ -11,6 +11,7 @@ import stat
 
 from .config import Config
 from .importer import ConfigError
+from .systemd import listen_fds
 
 _NO_SUCH_FAMILY = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)  # "::1" in a container without IPv6
 
@@ -26,6 +27,8 @@ def bind(config: Config) -> list[socket.socket]:
         elif config.uds is not None:
             where = f"--uds {config.uds}"
             sockets.append(_bind_unix(config.uds))
+        elif passed := listen_fds():  # by systemd, which has the address from its own file
+            sockets = passed
         else:
             _bind_tcp(config.host, config.port, sockets)
     except (OSError, UnicodeError) as error:
