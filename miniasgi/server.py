@@ -104,11 +104,12 @@ class Server:
         config = self.config
         self._loop = asyncio.get_running_loop()
         logger.info("Started server process [%d]", os.getpid())
-        config.parser_class()  # if it is not installed, now is the time to say so
         self.tls = config.tls()
         if sockets is None:
             self._ours = sockets = bind(config)
         try:
+            config.parser_class()  # if it cannot be had, now is the time to say so
+            config.websocket_class()
             app = config.load_app()
             self._watchdog.start()  # not before: an import holds the loop, but nobody waits for it yet
             # A stop may come while, say, a model is loading.
