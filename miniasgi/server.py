@@ -32,6 +32,7 @@ logger = logging.getLogger("miniasgi.error")
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _LAST_CALL = 5.0  # seconds before the end of the budget, when streams are told to end
+_GRACE = 0.1  # seconds for a request that is on its way
 _POLL = 0.02  # seconds between two looks, while starting and stopping only
 
 
@@ -172,6 +173,8 @@ class Server:
         self._stop_listening()
         for _ in range(2):  # turns of the loop, until whom it just accepted is a connection
             await asyncio.sleep(0)
+        if self.service.connections and not self.force_exit:
+            await asyncio.sleep(_GRACE)  # else a reload under load would lose requests: other workers go on
         for connection in list(self.service.connections):
             connection.shutdown()
         await self._drain(self.service)
