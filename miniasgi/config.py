@@ -60,7 +60,7 @@ class Config:
     backlog: int = option(2048, "Connections that the kernel may hold until we accept them.")
     loop: LoopName = option("auto", "Event loop: auto takes uvloop if it is installed.")
     http: HttpName | type[Parser] | str = option("auto", "Parser: auto takes httptools if installed; or module:Class.")
-    ws: WebSocketName | type[WebSocket] | str = option("auto", "WebSockets: auto is wsproto, none ignores them; or module:Class.")
+    ws: WebSocketName | type[WebSocket] | str = option("auto", "WebSockets: auto is wsproto; or module:Class, or none.")
     ws_max_size: int = option(16777216, "Bytes of a WebSocket message; more get a close code of 1009.")
     ws_max_queue: int = option(32, "Messages that may wait for the app before reading stops.")
     ws_ping_interval: float | None = option(20.0, "Between a pong and our next ping; 0: no pings.")

@@ -365,7 +365,7 @@ class Spawned:
         return eventually(look)
 
     def connect(self) -> Client:
-        port = int(self.wait_for(r"running on http://127\.0\.0\.1:(\d+)")[1])
+        port = int(self.wait_for(r"(?:running on|Listening at:) http://127\.0\.0\.1:(\d+)")[1])
         self.clients.append(Client(socket.create_connection(("127.0.0.1", port))))
         return self.clients[-1]
 
