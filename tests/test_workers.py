@@ -159,8 +159,9 @@ def test_a_worker_whose_loop_is_blocked_is_replaced(loop: str, gunicorn: Any) ->
     before = ask(server)["pid"]
     server.connect().send(get("/block"))
     server.wait_for(r"WORKER TIMEOUT")
+    server.wait_for(rf"Worker exiting \(pid: {before}\)")
     assert ask(server)["pid"] != before
-    assert "time.sleep(3600)" in server.log, "the line that blocked it"
+    server.wait_for(r"time\.sleep\(3600\)")  # the line that blocked it
 
 
 def test_a_worker_whose_arbiter_died_ends(gunicorn: Any) -> None:
