@@ -34,6 +34,13 @@ class _Header(click.types.StringParamType):
         return name.strip(), text.strip()
 
 
+class _Word(click.Choice):  # type: ignore[type-arg]  # that of click 8.1 takes none
+    """One of a few words, or `module:Class` where a class will do."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        return value if ":" in value else super().convert(value, param, ctx)
+
+
 def _option(field: "dataclasses.Field[Any]") -> click.Option:
     """A click option for a field of `Config`: flag, type, default and help all come from there."""
     flag, origin = f"--{field.name.replace('_', '-')}", get_origin(kind(field))
@@ -42,7 +49,7 @@ def _option(field: "dataclasses.Field[Any]") -> click.Option:
     if is_flag and field.default is not False:
         flag += f"/--no-{flag.removeprefix('--')}"
     elif origin is Literal:
-        value = click.Choice(get_args(value))
+        value = (_Word if str in get_args(field.type) else click.Choice)(get_args(value))
     elif origin is Sequence:  # one flag for each of its members
         flag, value = flag.removesuffix("s"), str if get_args(value) == (str,) else _Header()
     elif origin is dict:  # a path; in pyproject.toml it may be a table
@@ -104,6 +111,7 @@ def _describe(config: Config) -> None:
     """Says what would run, for `--check`."""
     config.setup_logging()
     config.load_app()
+    config.websocket_class()
     rows = {
         "app": config.app,
         "address": config.uds or f"{config.host}:{config.port}",

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 from . import logs, proxy
-from .importer import ConfigError, Interface, discover, load_app
+from .importer import ConfigError, Interface, discover, import_string, load_app
 from .lifespan import Mode
 from .parser_h11 import H11Parser
 from .reload import Project
@@ -27,6 +27,7 @@ from .rules import Limits
 from .service import Parser, Service, Timeouts, WebSocketOptions
 from .tls import Tls
 from .types import App
+from .websocket import WebSocket
 
 LoopName = Literal["auto", "asyncio", "uvloop"]
 HttpName = Literal["auto", "h11", "httptools"]
@@ -65,8 +66,8 @@ class Config:
     workers: int | None = option(None, "Processes that serve; default: $WEB_CONCURRENCY, or 1.")
     backlog: int = option(2048, "Connections that the kernel may hold until we accept them.")
     loop: LoopName = option("auto", "Event loop: auto takes uvloop if it is installed.")
-    http: HttpName | type[Parser] = option("auto", "Parser: auto takes httptools if installed.")
-    ws: WebSocketName = option("auto", "WebSockets: auto is wsproto; with none, upgrades are ignored.")
+    http: HttpName | type[Parser] | str = option("auto", "Parser: auto takes httptools if installed; or module:Class.")
+    ws: WebSocketName | type[WebSocket] | str = option("auto", "WebSockets: auto is wsproto; or module:Class, or none.")
     ws_max_size: int = option(16777216, "Bytes of a WebSocket message; more get a close code of 1009.")
     ws_max_queue: int = option(32, "Messages that may wait for the app before reading stops.")
     ws_ping_interval: float | None = option(20.0, "Between a pong and our next ping; 0: no pings.")
@@ -131,7 +132,9 @@ class Config:
 
     def _check(self, name: str, value: Any, kind: Any) -> None:
         """A word is one of those that there are; a limit is at least 1, any other number at least 0."""
-        if get_origin(kind) is Literal and isinstance(value, str) and value not in get_args(kind):
+        names_class = name in ("http", "ws") and ":" in str(value)
+        is_word = get_origin(kind) is Literal and isinstance(value, str) and not names_class
+        if is_word and value not in get_args(kind):
             raise ConfigError(f"{name} must be {' or '.join(get_args(kind))}, not {value!r}")
         least = (
             1
@@ -154,9 +157,7 @@ class Config:
 
     def load_app(self) -> App:
         """Imports the app, and puts around it what the options ask for; looks for one if none is named."""
-        directory = Path(self.app_dir).absolute()
-        if sys.path[:1] != [str(directory)]:
-            sys.path.insert(0, str(directory))
+        directory = self._import_from_app_dir()
         if self.app == "":
             self.app = discover(directory)
             logs.error_logger.info("No app named: running %s", self.app)
@@ -164,6 +165,12 @@ class Config:
         if self.log_level in ("trace", logs.TRACE):
             app = logs.trace_app(app)
         return proxy.ProxyHeaders(app, self.trusted_peers) if self.proxy_headers else app
+
+    def _import_from_app_dir(self) -> Path:
+        directory = Path(self.app_dir).absolute()
+        if sys.path[:1] != [str(directory)]:
+            sys.path.insert(0, str(directory))
+        return directory
 
     @property
     def trusted_peers(self) -> str:
@@ -181,7 +188,20 @@ class Config:
             except ImportError:
                 if self.http == "httptools":
                     raise ConfigError("--http httptools: httptools is not installed; pip install httptools") from None
-        return H11Parser if isinstance(self.http, str) else self.http
+        return H11Parser if self.http in get_args(HttpName) else self._class("http")
+
+    def websocket_class(self) -> type[WebSocket] | None:
+        """What takes the place of `WebSocket`, if `ws` names or is a class; ConfigError if it cannot be had."""
+        return None if self.ws in get_args(WebSocketName) else self._class("ws")
+
+    def _class(self, name: str) -> Any:
+        value = getattr(self, name)
+        if isinstance(value, str):
+            self._import_from_app_dir()
+            value = import_string(value, f"--{name}")
+        if not isinstance(value, type):
+            raise ConfigError(f"--{name} {getattr(self, name)} is not a class, but of type {type(value).__name__}")
+        return value
 
     def loop_factory(self) -> Callable[[], asyncio.AbstractEventLoop]:
         """What makes the event loop; ConfigError if it is not installed."""
@@ -241,6 +261,7 @@ class Config:
             limits=Limits(self.limit_request_head, self.limit_request_fields, self.limit_request_line, most),
             timeouts=Timeouts(head, body, self.timeout_keep_alive),
             websocket=websocket,
+            websocket_class=self.websocket_class(),
             header_lines=HeaderLines(self.server_header, self.date_header, headers),
             tls=tls,
             root_path=self.root_path,

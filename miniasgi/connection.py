@@ -181,7 +181,8 @@ class Connection(asyncio.Protocol):
 
     def _upgrade(self, scope: Scope, response: Response) -> None:
         """From now on the client speaks WebSocket, and with somebody else (RFC 9110 7.8)."""
-        socket = self.websocket_class(self.service, self.transport, websocket_scope(scope), response)
+        socket_class = self.service.websocket_class or self.websocket_class
+        socket = socket_class(self.service, self.transport, websocket_scope(scope), response)
         early = self.parser.unread + self._backlog
         self._stop_input()
         self._regulate()

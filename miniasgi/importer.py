@@ -41,7 +41,7 @@ def load_app(app: App | str, factory: bool = False, interface: Interface = "auto
     A WSGI app runs on `wsgi_threads` threads. ConfigError for what is no app, or cannot be had.
     """
     name = app if isinstance(app, str) else repr(app)
-    found: Any = _import(app) if isinstance(app, str) else app
+    found: Any = import_string(app) if isinstance(app, str) else app
     if factory:
         try:
             found = found()
@@ -78,15 +78,16 @@ def _is_fastapi(value: Any) -> bool:
     return any(base.__name__ == "FastAPI" for base in type(value).__mro__)
 
 
-def _import(text: str) -> Any:
+def import_string(text: str, what: str = "app") -> Any:
+    """What `module:attribute` names; ConfigError if it cannot be had."""
     module_name, _, path = text.partition(":")
     if not all(module_name.split(".") + path.split(".")) or "/" in text:
-        raise ConfigError(f"app {text!r} must be in the form module:attribute, like main:app")
+        raise ConfigError(f"{what} {text!r} must be in the form module:attribute, like main:app")
     module = _import_module(module_name)
     try:
         return operator.attrgetter(path)(module)
     except AttributeError as error:
-        raise ConfigError(f"app {text!r}: {error}") from None
+        raise ConfigError(f"{what} {text!r}: {error}") from None
 
 
 def _import_module(name: str) -> ModuleType:

@@ -23,6 +23,7 @@ from .importer import ConfigError
 from .lifespan import Lifespan, LifespanFailure
 from .service import Service
 from .sockets import address, bind, reason, release
+from .systemd import notify
 from .tls import Tls
 from .watchdog import Watchdog
 
@@ -103,11 +104,12 @@ class Server:
         config = self.config
         self._loop = asyncio.get_running_loop()
         logger.info("Started server process [%d]", os.getpid())
-        config.parser_class()  # if it is not installed, now is the time to say so
         self.tls = config.tls()
         if sockets is None:
             self._ours = sockets = bind(config)
         try:
+            config.parser_class()  # if it cannot be had, now is the time to say so
+            config.websocket_class()
             app = config.load_app()
             self._watchdog.start()  # not before: an import holds the loop, but nobody waits for it yet
             # A stop may come while, say, a model is loading.
@@ -148,6 +150,11 @@ class Server:
         """Clients are welcome now."""
         announce(sockets, self.config.scheme)
 
+    def on_stopping(self) -> None:
+        """They are not any more."""
+        notify("STOPPING=1")
+        logger.info("Shutting down")
+
     def _count(self) -> None:
         self._requests += 1
         if self._requests == self._most_requests:
@@ -162,7 +169,7 @@ class Server:
 
     async def shutdown(self) -> None:
         """Stops accepting, lets requests end within the budget, then shuts the app down (L8)."""
-        logger.info("Shutting down")
+        self.on_stopping()
         self.service.closing = True
         self._stop_listening()
         for _ in range(2):  # turns of the loop, until whom it just accepted is a connection
@@ -271,6 +278,7 @@ class Server:
 
 
 def announce(sockets: list[socket.socket], scheme: str) -> None:
-    """Says where clients are welcome."""
+    """Says that clients are welcome, and where."""
+    notify("READY=1")
     for sock in sockets:
         logger.info("miniasgi running on %s (Press CTRL+C to quit)", address(sock, scheme))

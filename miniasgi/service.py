@@ -76,6 +76,7 @@ class Service:
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
     websocket: WebSocketOptions = WebSocketOptions()
+    websocket_class: Any = None  # in place of the connection's
     header_lines: HeaderLines = field(default_factory=HeaderLines)
     tls: Tls | None = None
     root_path: str = ""

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from .config import Config
 from .importer import ConfigError
+from .systemd import listen_fds
 
 _NO_SUCH_FAMILY = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)  # "::1" in a container without IPv6
 
@@ -27,6 +28,8 @@ def bind(config: Config) -> list[socket.socket]:
         elif config.uds is not None:
             where = f"--uds {config.uds}"
             sockets.append(_bind_unix(config.uds))
+        elif passed := listen_fds():  # by systemd, which has the address from its own file
+            sockets = passed
         else:
             _bind_tcp(config.host, config.port, sockets)
     except (OSError, UnicodeError) as error:

@@ -23,12 +23,13 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from time import monotonic
 
+from .child import FORCE, READY, STOP, WORN, nothing, work
 from .config import Config
 from .importer import ConfigError
 from .reload import Project, changes
 from .server import announce
 from .sockets import bind, release
-from .worker import FORCE, READY, STOP, WORN, nothing, work
+from .systemd import notify
 
 logger = logging.getLogger("miniasgi.error")
 
@@ -191,6 +192,7 @@ class Supervisor:
 
     def _finish(self) -> None:
         self._stopping = True
+        notify("STOPPING=1")
         release(self._sockets, self.config)  # nobody shall wait for workers that never come
         self._stop_all()
 

@@ -20,7 +20,7 @@ import miniasgi
 from miniasgi import Config
 from miniasgi.cli import main
 
-from .test_config import without
+from .test_config import CLASSES, without
 from .test_importer import APP, importing_from, write
 from .test_logs import logging_restored
 from .vocabulary import PATIENCE, get, spawned
@@ -130,6 +130,18 @@ def test_websockets_can_be_told_how_to_be() -> None:
         "ws_per_message_deflate": "False",
     }
     assert "ws_per_message_deflate" not in check("main:app", "--ws-per-message-deflate", "true", "--ws", "auto")
+
+
+def test_a_class_can_stand_for_the_parser_and_for_websockets(folder: Path) -> None:
+    write(folder, main=APP, mine=CLASSES)
+    rows = check("main:app", "--http", "mine:Mine", "--ws", "mine:MyWebSocket")
+    assert (rows["parser"], rows["http"], rows["ws"]) == ("Mine", "mine:Mine", "mine:MyWebSocket")
+    assert mistake("--check", "main:app", "--ws", "mine:Nope").startswith("--ws 'mine:Nope': ")
+    assert mistake("main:app", "--port", "0", "--ws", "mine:Nope").startswith("--ws 'mine:Nope': ")
+    assert mistake("main:app", "--ws", "websockets", status=2).startswith(
+        "Invalid value for '--ws': 'websockets' is not"
+    )
+    assert mistake("main:app", "--log-level", "mine:Mine", status=2).startswith("Invalid value for '--log-level'")
 
 
 @pytest.mark.parametrize(

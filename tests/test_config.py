@@ -18,6 +18,7 @@ from miniasgi.parser_h11 import H11Parser
 from miniasgi.parser_httptools import HttptoolsParser
 from miniasgi.proxy import ProxyHeaders
 from miniasgi.service import WebSocketOptions
+from miniasgi.websocket import WebSocket
 
 from .test_importer import APP, importing_from, write
 from .test_logs import logging_restored
@@ -139,7 +140,8 @@ def test_a_number_is_a_number(options: dict[str, Any]) -> None:
         {"uds": None, "fd": None, "limit_concurrency": None, "use_colors": None},
         {"log_level": logging.DEBUG},
         {"log_config": {"version": 1}},
-        {"http": H11Parser},
+        {"http": H11Parser, "ws": WebSocket},
+        {"http": "main:Mine", "ws": "main:Mine"},
         {"headers": [("A", "b")]},
         {"app_dir": Path(), "env_file": None},
     ],
@@ -333,6 +335,53 @@ def test_the_parser_is_what_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> Non
     without("httptools", monkeypatch)
     with pytest.raises(ConfigError, match=r"^--http httptools: httptools is not installed; pip install httptools$"):
         Config(app, http="httptools").parser_class()
+
+
+CLASSES = """
+from miniasgi.parser_h11 import H11Parser
+from miniasgi.websocket import WebSocket
+
+class Mine(H11Parser): ...
+
+class MyWebSocket(WebSocket): ...
+
+def function(): ...
+"""
+
+
+def test_a_class_of_ones_own_may_be_named(folder: Path) -> None:
+    (folder / "lib").mkdir()
+    write(folder / "lib", main=CLASSES)
+    config = Config(app, http="main:Mine", ws="main:MyWebSocket", app_dir="lib")
+    assert (config.parser_class().__name__, issubclass(config.parser_class(), H11Parser)) == ("Mine", True)
+    chosen = config.websocket_class()
+    assert chosen is not None
+    assert (chosen.__name__, issubclass(chosen, WebSocket)) == ("MyWebSocket", True)
+
+
+async def test_a_class_for_websockets_comes_to_the_connections() -> None:
+    class Mine(WebSocket): ...
+
+    for ws, expected in (Mine, Mine), ("auto", None), ("wsproto", None), ("none", None):
+        assert Config(app, ws=ws).service(app, {}).websocket_class is expected  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("option", ["http", "ws"])
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("nowhere:Mine", "module 'nowhere' not found (looked in {folder})"),
+        ("main:Nope", "--{option} 'main:Nope': module 'main' has no attribute 'Nope'"),
+        ("main:function", "--{option} main:function is not a class, but of type function"),
+        (":Mine", "--{option} ':Mine' must be in the form module:attribute, like main:app"),
+    ],
+)
+def test_a_name_of_no_class_is_one_sentence(option: str, name: str, sentence: str, folder: Path) -> None:
+    write(folder, main=CLASSES)
+    config = Config(app, **{option: name})  # type: ignore[arg-type]
+    with pytest.raises(ConfigError) as caught:
+        config.parser_class(), config.websocket_class()
+    assert str(caught.value) == sentence.format(option=option, folder=folder)
 
 
 def module_of_loop(**options: Any) -> str:

@@ -358,6 +358,27 @@ def test_idle_connections_end_at_once_and_new_ones_are_refused(serve: Callable[.
     running.join()
 
 
+@pytest.mark.parametrize("requests", [0, 1], ids=["a new connection", "a kept one"])
+async def test_a_request_on_its_way_is_answered_while_the_server_stops(requests: int) -> None:
+    server = Server(Config(answer(), **QUIET))
+    task = asyncio.create_task(server.serve())
+    await until(lambda: server.started)
+    reader, writer = await asyncio.open_connection(*server.servers[0].sockets[0].getsockname())
+    for _ in range(requests):
+        writer.write(get())
+        await reader.readuntil(b"ok")
+    await until(lambda: server.service.connections)
+    server.should_exit = True
+    while not server.service.closing:
+        await asyncio.sleep(0)
+    writer.write(get())
+    reply = await asyncio.wait_for(reader.read(), PATIENCE)
+    assert b"200 OK" in reply
+    assert b"connection: close" in reply
+    writer.close()
+    await task
+
+
 @pytest.mark.parametrize("turns", [1, 2, 3])
 def test_who_is_accepted_while_the_server_stops_is_not_forgotten(turns: int, loop: str) -> None:
     async def run() -> None:

@@ -28,7 +28,7 @@ from starlette.websockets import WebSocketDisconnect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from miniasgi.types import App, Message, Receive, Scope, Send
-from miniasgi.websocket import ClientDisconnected
+from miniasgi.websocket import ClientDisconnected, WebSocket
 
 from .servers import open_files
 from .vocabulary import (
@@ -244,6 +244,17 @@ def test_without_websockets_a_handshake_is_a_plain_request(serve: Serve) -> None
     client = serve(app, enabled=False).connect()
     assert [client.ask(data).status for data in (handshake(), get())] == [200, 200]
     assert [scope["type"] for scope in app.scopes] == ["http", "http"]
+
+
+def test_a_class_of_ones_own_has_the_sessions(http: str) -> None:
+    class Loud(WebSocket):
+        def _send(self, message: Message) -> None:
+            super()._send({**message, "text": message["text"].upper()})
+
+    with serving(echo_socket, ws=Loud, http=http) as server:
+        client = server.connect()
+        client.upgrade()
+        assert client.send(frame(TEXT, b"hello")).read_frame() == (TEXT, b"HELLO")
 
 
 def test_W14_the_steering_fields_are_lists_in_any_case(serve: Serve) -> None:

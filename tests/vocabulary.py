@@ -325,17 +325,21 @@ def serving(app: App | str, **options: Any) -> Iterator[Running]:
             running.stop()
 
 
+COMMAND = (sys.executable, "-m", "miniasgi", "app:app", "--port", "0")
+
+
 class Spawned:
     """`python -m miniasgi app:app` in a process of its own: for signals, exit status, memory."""
 
-    def __init__(self, directory: Path, source: str, *flags: str, **extra: Any) -> None:
+    def __init__(
+        self, directory: Path, source: str, *flags: str, command: tuple[str, ...] = COMMAND, **extra: Any
+    ) -> None:
         (directory / "app.py").write_text(source)
         self.directory = directory
         self.clients: list[Client] = []
-        command = [sys.executable, "-m", "miniasgi", "app:app", "--port", "0", *flags]
         extra = {"env": os.environ | {"PYTHONUNBUFFERED": ""}} | extra  # as most users have it
         with self._file("stdout").open("w") as stdout, self._file("stderr").open("w") as stderr:
-            self.process = subprocess.Popen(command, cwd=directory, stdout=stdout, stderr=stderr, **extra)
+            self.process = subprocess.Popen([*command, *flags], cwd=directory, stdout=stdout, stderr=stderr, **extra)
 
     def _file(self, stream: str) -> Path:
         return self.directory / f"{stream}.txt"
@@ -361,7 +365,7 @@ class Spawned:
         return eventually(look)
 
     def connect(self) -> Client:
-        port = int(self.wait_for(r"running on http://127\.0\.0\.1:(\d+)")[1])
+        port = int(self.wait_for(r"(?:running on|Listening at:) http://127\.0\.0\.1:(\d+)")[1])
         self.clients.append(Client(socket.create_connection(("127.0.0.1", port))))
         return self.clients[-1]
 

@@ -9,6 +9,7 @@ force. A pipe also ends when the parent dies, however it does.
 """
 
 import contextlib
+import os
 import signal
 import socket
 import sys
@@ -70,6 +71,7 @@ def work(config: Config, sockets: list[socket.socket], pipe: "Connection[bytes, 
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     with contextlib.suppress(OSError):
         sys.stdin = open(0, closefd=False)  # noqa: SIM115 (multiprocessing took it, but pdb needs it)
+    os.environ.pop("NOTIFY_SOCKET", None)  # one worker is not the service
     server = WorkerServer(config, pipe)
     threading.Thread(target=server.obey, name="miniasgi-obey", daemon=True).start()
     try:
