@@ -189,8 +189,7 @@ class Server:
     def _stop_listening(self) -> None:
         for server in self.servers:
             server.close()
-        if self._ours:
-            release(self._ours, self.config)
+        release(self._ours, self.config)
 
     async def _drain(self, service: Service) -> None:
         """Waits for connections and tasks to end by themselves; streams are told in time that they must."""

@@ -40,11 +40,11 @@ def bind(config: Config) -> list[socket.socket]:
 
 
 def release(sockets: list[socket.socket], config: Config) -> None:
-    """Closes what `bind` gave, and removes the path of a unix socket."""
-    for sock in sockets:
-        sock.close()
-    if config.uds is not None and config.fd is None:
+    """Closes what `bind` gave, and removes the path of a unix socket; once, as it may be another server's then."""
+    if sockets and config.uds is not None and config.fd is None:
         Path(config.uds).unlink(missing_ok=True)
+    while sockets:
+        sockets.pop().close()
 
 
 def _bind_tcp(host: str, port: int, sockets: list[socket.socket]) -> None:

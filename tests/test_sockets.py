@@ -11,7 +11,7 @@ import pytest
 
 import miniasgi.sockets
 from miniasgi import Config, ConfigError, Server
-from miniasgi.sockets import address, bind
+from miniasgi.sockets import address, bind, release
 from miniasgi.types import Receive, Scope, Send
 
 from .servers import QUIET, Diary, fetch, listener, open_files
@@ -162,6 +162,17 @@ def test_uds_leaves_a_live_socket_alone(tmp_path: Path) -> None:
         assert eventually(lambda: open_files() <= before)
         assert fetch(path) == b"first"
     assert app.lines == []
+
+
+def test_uds_released_twice_leaves_alone_who_came_between(tmp_path: Path) -> None:
+    config = Config(answer(), uds=str(tmp_path / "s"))
+    sockets, between = bind(config), []
+    for _ in range(2):
+        release(sockets, config)
+        between = between or bind(config)
+    assert (tmp_path / "s").is_socket()
+    release(between, config)
+    assert not (tmp_path / "s").exists()
 
 
 def test_uds_leaves_what_is_no_socket_alone(tmp_path: Path) -> None:
