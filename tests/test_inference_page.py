@@ -192,10 +192,9 @@ def test_an_error_is_shown_and_what_was_typed_stays(site: Site, browser: Browser
     assert complaints(browser) == ["503", "404", "ERR_INCOMPLETE_CHUNKED_ENCODING"]
 
 
-def test_a_key_is_asked_for_and_remembered_and_a_server_that_has_gone_is_told_of(browser: Browser) -> None:
-    with serving(crumbled(app := make(api_key=SecretStr("sesame")))) as server:
+def test_a_key_is_asked_for_and_remembered(browser: Browser) -> None:
+    with serving(app := make(api_key=SecretStr("sesame"))) as server:
         site = Site(app, server)
-        site.engine.say("Op", "en €")
         window = site.enter(browser)
         window.sees("Incorrect API key provided.", "#notice")
         window.types("#key input", "guess\n")
@@ -203,33 +202,58 @@ def test_a_key_is_asked_for_and_remembered_and_a_server_that_has_gone_is_told_of
         window.types("#key input", "sesame\n")
         window.sees("parrot", "h1")
         assert not window.find("#key").is_displayed()
-        window.types("#ask textarea", "Open?\n")
-        figures(window, FIGURES)
-        assert window.texts(".answer") == ["Open €"]
         window.page.refresh()
         window.sees("parrot", "h1")
         app.state.settings.api_key = SecretStr("another")
+        site.engine.say("Op", "en")
         window.types("#ask textarea", "Open?\n")
         window.sees("Incorrect API key provided.", "#notice")
         window.types("#key input", "another\n")
         figures(window, FIGURES)  # asked again by itself
-    window.types("#ask textarea", "Gone?\n")
+        assert complaints(browser) == ["401"]
+
+
+def test_pieces_may_end_anywhere_and_a_server_may_go(browser: Browser) -> None:
+    gate, lost = Gate(), list[bytes]()
+    with serving(crumbled(app := make(), gate, lost)) as server:
+        site = Site(app, server)
+        window = site.enter(browser)
+        window.sees("parrot", "h1")
+        site.engine.say("Op", "en €")
+        window.types("#ask textarea", "Open?\n")
+        window.sees("Op", ".answer")
+        gate.open()
+        figures(window, FIGURES)
+        assert window.texts(".answer") == ["Open €"]
+        lost.append(b"data: [DONE]")
+        window.types("#ask textarea", "Open?\n")
+        window.sees("The answer broke off.", "#notice")
+    window.types("#ask textarea", "\n")
     window.sees("The server does not answer. Is it running?", "#notice")
-    assert typed(window) == "Gone?"
-    assert complaints(browser) == ["401", "ERR_CONNECTION_REFUSED"]
+    assert typed(window) == "Open?"
+    assert complaints(browser) == ["ERR_CONNECTION_REFUSED"]
 
 
-def crumbled(app: App) -> App:
-    """Events byte by byte, in UTF-8, with the other line end."""
+def crumbled(app: App, gate: Gate, lost: list[bytes]) -> App:
+    """Events in UTF-8, with the other line end, without what is lost; after half a character comes the gate."""
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
+        body = b""
+
         async def crumble(message: Message) -> None:
-            if scope.get("path") == "/v1/chat/completions" and message.get("more_body"):
-                text = message["body"].replace(rb"\u20ac", "€".encode()).replace(b"\n", b"\r\n")
-                for byte in text:
-                    await send({**message, "body": bytes([byte])})
-            else:
+            nonlocal body
+            if message["type"] != "http.response.body" or scope["method"] != "POST":
                 await send(message)
+                return
+            body += message["body"]
+            if not message.get("more_body"):
+                body = body.replace(rb"\u20ac", "€".encode()).replace(b"\n", b"\r\n")
+                for part in lost:
+                    body = body.replace(part, b"")
+                middle = body.index("€".encode()) + 1
+                await send({**message, "body": body[:middle], "more_body": True})
+                await gate.wait()
+                await send({**message, "body": body[middle:]})
 
         await app(scope, receive, crumble)
 
