@@ -425,13 +425,13 @@ def test_a_client_that_takes_nothing_more_is_given_up(serve: Serve, monkeypatch:
 
 
 def test_a_slow_client_that_takes_something_is_not(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("miniasgi.connection._LINGER", 0.1)
+    monkeypatch.setattr("miniasgi.connection._LINGER", 0.5)
     client = serve(answer(b"x" * 30_000_000, headers=[(b"connection", b"close")])).connect().send(get())
     client.read_until(b"\r\n\r\n")
     pieces = []
     for _ in range(30):  # slower than the deadline all in all, never for the length of it
         pieces.append(client.read_exactly(1_000_000))
-        threading.Event().wait(0.02)
+        threading.Event().wait(0.03)
     assert len(b"".join(pieces)) == 30_000_000
 
 

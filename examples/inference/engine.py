@@ -99,7 +99,9 @@ class TransformersEngine:
         self._tokenizer = AutoTokenizer.from_pretrained(settings.model)
         device = settings.device if settings.device != "auto" else _best_device()
         torch.set_num_threads(settings.threads)
-        model = AutoModelForCausalLM.from_pretrained(settings.model, dtype="auto").to(device)
+        # Few CPUs compute faster in 16 bits; and in 32, an answer does not depend on who else is in the batch.
+        dtype = torch.float32 if device == "cpu" else "auto"
+        model = AutoModelForCausalLM.from_pretrained(settings.model, dtype=dtype).to(device)
         self.context = model.config.max_position_embeddings
         config = model.generation_config
         # A request can set only what the model's own configuration switches on.
@@ -129,7 +131,7 @@ class TransformersEngine:
 
         number, outputs = f"{next(self._numbers)}", asyncio.Queue[Any]()
         self._manager.register_result_handler(number, outputs.put_nowait)
-        decoder, seen = DecodeStream(skip_special_tokens=True), 0
+        decoder, seen, untold = DecodeStream(skip_special_tokens=True), 0, list[int]()
         finish: Finish | None = None
         try:
             if not self._manager.add_request(
@@ -150,8 +152,15 @@ class TransformersEngine:
                 if output.is_finished():
                     finish = "stop" if tokens and tokens[-1] in self._ends else "length"
                     tokens = tokens[:-1] if finish == "stop" else tokens
-                # A character may need several tokens: until it is whole, there is no text.
-                text = "".join(decoder.step(self._tokenizer._tokenizer, token) or "" for token in tokens)
+                text = ""
+                for token in tokens:
+                    untold.append(token)
+                    # A character may need several tokens: until it is whole, there is no text.
+                    if told := decoder.step(self._tokenizer._tokenizer, token):
+                        text += told
+                        untold.clear()
+                if finish and untold:  # it never was
+                    text += self._tokenizer.decode(untold, skip_special_tokens=True)
                 yield Piece(text, len(tokens), finish)
         finally:
             if finish is None:
