@@ -16,6 +16,7 @@ class FakeEngine:
         self.words = words or ("Hello", ",", " world", "!")
         self.pace = pace
         self.trouble: str | None = None
+        self.loading = False
         self.running, self.most, self.asked = 0, 0, list[Any]()
 
     async def load(self) -> None: ...

@@ -158,7 +158,7 @@ def test_an_error_is_shown_and_what_was_typed_stays(site: Site, browser: Browser
     window = site.enter(browser)
     window.sees("parrot", "h1")
     site.engine.say("Yes", ".")
-    site.engine.trouble = "the model is being loaded"
+    site.engine.trouble, site.engine.loading = "the model is being loaded", True
     window.types("#ask textarea", "Are you there?\n")
     window.sees("Not ready: the model is being loaded. Trying again in 1 s.", "#notice")
     site.engine.trouble = None

@@ -26,7 +26,8 @@ def authorized(connection: HTTPConnection) -> None:
 def ready(connection: HTTPConnection) -> Engine:
     engine: Engine = connection.app.state.engine
     if engine.trouble:
-        raise Refusal(503, f"Not ready: {engine.trouble}.", "not_ready")
+        hope = {"Retry_After": "1"} if engine.loading else {}  # who is dead will not come back
+        raise Refusal(503, f"Not ready: {engine.trouble}.", "not_ready", **hope)
     return engine
 
 

@@ -48,6 +48,7 @@ class Engine(Protocol):
     name: str
     context: int  # tokens of prompt and answer together
     trouble: str | None  # why it cannot answer now
+    loading: bool  # and will soon
 
     async def load(self) -> None: ...
 
@@ -65,6 +66,7 @@ class TransformersEngine:
         self.settings = settings
         self.name = settings.model.rstrip("/").rpartition("/")[2]
         self.context = 0
+        self.loading = True
         self._trouble: str | None = "the model is being loaded"
         self._numbers = itertools.count()
         self._manager: Any = None
@@ -83,6 +85,8 @@ class TransformersEngine:
         except Exception as error:
             self._trouble = f"the model cannot be loaded: {error}"
             raise
+        finally:
+            self.loading = False
         self._trouble = None
         async for _ in self.generate(self.encode([{"role": "user", "content": "Hello"}]), Sampling(2)):
             pass

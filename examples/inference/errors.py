@@ -49,7 +49,7 @@ def first_error(errors: Any) -> tuple[str, str | None]:
 async def respond(request: Any, error: Any) -> JSONResponse:
     """The exception handler for all of them."""
     status, body = describe(error)
-    headers = {"Retry-After": "1"} if status == 503 else {}
+    headers = {"Retry-After": "1"} if isinstance(error, Full) else {}
     return JSONResponse(body, status, headers | dict(getattr(error, "headers", None) or {}))
 
 
