@@ -1,7 +1,7 @@
 """Asks the model what it was not trained with, and counts the answers that are right to the letter.
 
-    python -m examples.inference.train.evaluate               # every held-out question; needs the sources
-    python -m examples.inference.train.evaluate --shipped     # the sample beside the weights
+python -m examples.inference.train.evaluate               # every held-out question; needs the sources
+python -m examples.inference.train.evaluate --shipped     # the sample beside the weights
 """
 
 import argparse
@@ -17,7 +17,14 @@ from examples.inference.train import facts as known
 from examples.inference.train.phrasings import NEVER_TRAINED, checksum
 
 MODEL = Path(__file__).parent.parent / "model"
-SHOWN = ("What is ASGI?", "Explain HTTP status 404.", "What is miniasgi?", "What is FastAPI?", "What is Pydantic?", "Hello")
+SHOWN = (
+    "What is ASGI?",
+    "Explain HTTP status 404.",
+    "What is miniasgi?",
+    "What is FastAPI?",
+    "What is Pydantic?",
+    "Hello",
+)
 NEEDED = 0.85
 
 
@@ -36,7 +43,7 @@ def answer(model: torch.nn.Module, tokenizer: object, questions: list[str], at_o
             part = group[start : start + at_once]
             prompt = torch.tensor([ids for _, ids in part])
             with torch.inference_mode():
-                out = model.generate(  # type: ignore[operator]
+                out = model.generate(
                     prompt, attention_mask=torch.ones_like(prompt), do_sample=False, max_new_tokens=100
                 )
             for (question, _), ids in zip(part, out, strict=True):
@@ -60,7 +67,7 @@ def main() -> int:
         lines = (options.model / "held_out.jsonl").read_text(encoding="utf-8").splitlines()
         test = [(row["source"], row["question"], row["answer"]) for row in map(json.loads, lines)]
     else:
-        test = known.test_set(known.build(options.facts))
+        test = known.examination(known.build(options.facts))
     told = answer(model, tokenizer, [*SHOWN, *(question for _, question, _ in test)])
     strange = tuple(wording.split("{t}")[0] for wording in NEVER_TRAINED.values())
     scores: dict[str, list[bool]] = defaultdict(list)

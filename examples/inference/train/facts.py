@@ -87,7 +87,23 @@ def build(most: int = 2000) -> list[Fact]:
 
 def _made_up(rng: random.Random) -> str:
     """A name that looks like Python's and is not."""
-    syllables = ("zor", "bli", "fra", "quo", "nub", "gle", "wib", "tor", "spl", "mek", "dro", "vax", "ple", "snu", "kir")
+    syllables = (
+        "zor",
+        "bli",
+        "fra",
+        "quo",
+        "nub",
+        "gle",
+        "wib",
+        "tor",
+        "spl",
+        "mek",
+        "dro",
+        "vax",
+        "ple",
+        "snu",
+        "kir",
+    )
     words = ["".join(rng.choices(syllables, k=rng.randint(2, 3))) for _ in range(2)]
     first = rng.choice([words[0], words[0], "os", "sys", "asyncio", "json", "math", "http", "str", "list"])
     return rng.choice([f"{first}.{words[1]}", f"{first}.{words[1]}", words[1], words[1].title(), f"{first}_{words[1]}"])
@@ -107,7 +123,7 @@ def unknown_question(rng: random.Random, *, held_out: bool = False) -> str:
             return question
 
 
-def test_set(facts: list[Fact], unknowns: int = 100) -> list[tuple[str, str, str]]:
+def examination(facts: list[Fact], unknowns: int = 100) -> list[tuple[str, str, str]]:
     """Source, question and answer of every held-out question."""
     rng = random.Random(0)
     asked = [(fact.source, question, fact.answer) for fact in facts for question in fact.held_out]
@@ -116,7 +132,7 @@ def test_set(facts: list[Fact], unknowns: int = 100) -> list[tuple[str, str, str
 
 def sample(facts: list[Fact], size: int = 200) -> list[tuple[str, str, str]]:
     """A part of the test set with every source in it, chosen by checksum: small enough to ship."""
-    rest = sorted(test_set(facts), key=lambda row: checksum(row[1]))
+    rest = sorted(examination(facts), key=lambda row: checksum(row[1]))
     chosen: list[tuple[str, str, str]] = []
     for source, share in (("hand", 5), ("status", 8), ("glossary", 10), ("unknown", 10), ("docstring", 10)):
         chosen += [row for row in rest if row[0] == source][: size // share]

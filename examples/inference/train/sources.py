@@ -16,18 +16,19 @@ from examples.inference.train.prose import first_sentence
 DOCS = Path("/usr/share/doc/python3.11/html/_sources")  # Debian's python3.11-doc
 
 # In order of how likely somebody asks: who wants fewer facts takes the first ones.
-MODULES = """
+_PAGES = """
 functions stdtypes exceptions constants asyncio-task asyncio-eventloop asyncio-queue asyncio-sync asyncio-stream
 asyncio-runner asyncio-future asyncio-exceptions asyncio-subprocess asyncio-protocol json os os.path pathlib sys re time
-datetime math random itertools functools collections collections.abc contextlib contextvars dataclasses typing enum string
-operator copy threading concurrent.futures multiprocessing subprocess queue socket selectors ssl select signal http
+datetime math random itertools functools collections collections.abc contextlib contextvars dataclasses typing enum
+string operator copy threading concurrent.futures multiprocessing subprocess queue socket selectors ssl select signal http
 http.client http.server urllib.parse urllib.request logging logging.handlers io shutil tempfile glob fnmatch csv sqlite3
 pickle hashlib hmac secrets struct base64 binascii uuid heapq bisect statistics decimal fractions inspect traceback
 types abc gc weakref importlib unittest unittest.mock argparse textwrap difflib pprint configparser gzip zlib zipfile
 tarfile bz2 lzma html html.parser xml.etree.elementtree email.message wsgiref ipaddress socketserver calendar locale
 timeit cProfile profile tracemalloc warnings atexit platform getpass array graphlib stat mimetypes shlex cmath
 codecs unicodedata ast dis tomllib zoneinfo sched fileinput linecache filecmp errno numbers reprlib
-""".split()
+"""
+MODULES = _PAGES.split()
 
 
 class Entry(NamedTuple):
@@ -90,7 +91,8 @@ def documented(page: Path) -> Iterator[Entry]:
             name = f"{module}.{name}"
         if kind == "class":
             classes.append((indent, name))
-        if "._" not in name and name != "set.set" and (text := first_sentence(_block(lines, _after_signature(lines, number), indent))):
+        text = first_sentence(_block(lines, _after_signature(lines, number), indent))
+        if text and "._" not in name and name != "set.set":  # which are the set's operators
             yield Entry("constant" if kind == "data" else kind, name, text)
 
 
@@ -99,7 +101,9 @@ def glossary(page: Path) -> Iterator[Entry]:
     lines = page.read_text(encoding="utf-8").splitlines()
     for number, line in enumerate(lines):
         # A new term follows an empty line; a line so indented that follows text goes on with it.
-        if re.match(r"^   \w[\w -]+$", line) and not lines[number - 1].strip() and (text := first_sentence(_block(lines, number + 1, 3))):
+        if not re.match(r"^   \w[\w -]+$", line) or lines[number - 1].strip():
+            continue
+        if text := first_sentence(_block(lines, number + 1, 3)):
             yield Entry("term", line.strip(), text)
 
 

@@ -122,8 +122,10 @@ def train(options: argparse.Namespace) -> None:
             group["lr"] = options.rate * rate(done)
         # On a CPU bfloat16 gains nothing at this size: 139 ms a step, and 131 in float32, on an EPYC that knows both.
         with torch.autocast(options.device, torch.bfloat16, enabled=options.device != "cpu"):
-            loss = loss_of(model, torch.tensor(rows, device=options.device), torch.tensor(labels, device=options.device))
-        loss.backward()  # type: ignore[no-untyped-call]
+            loss = loss_of(
+                model, torch.tensor(rows, device=options.device), torch.tensor(labels, device=options.device)
+            )
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
