@@ -9,6 +9,7 @@ import json
 import sys
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -28,14 +29,14 @@ SHOWN = (
 NEEDED = 0.85
 
 
-def answer(model: torch.nn.Module, tokenizer: object, questions: list[str], at_once: int = 64) -> dict[str, str]:
+def answer(model: Any, tokenizer: Any, questions: list[str], at_once: int = 64) -> dict[str, str]:
     """Greedy answers. Questions of one length go together, so nothing is padded: as if each were asked alone."""
     lengths: dict[int, list[tuple[str, list[int]]]] = defaultdict(list)
     for question in dict.fromkeys(questions):
-        text = tokenizer.apply_chat_template(  # type: ignore[attr-defined]
+        text = tokenizer.apply_chat_template(
             [{"role": "user", "content": question}], add_generation_prompt=True, tokenize=False
         )
-        ids = tokenizer.encode(text, add_special_tokens=False)  # type: ignore[attr-defined]
+        ids = tokenizer.encode(text, add_special_tokens=False)
         lengths[len(ids)].append((question, ids))
     answers: dict[str, str] = {}
     for length, group in lengths.items():
@@ -47,7 +48,7 @@ def answer(model: torch.nn.Module, tokenizer: object, questions: list[str], at_o
                     prompt, attention_mask=torch.ones_like(prompt), do_sample=False, max_new_tokens=100
                 )
             for (question, _), ids in zip(part, out, strict=True):
-                answers[question] = tokenizer.decode(ids[length:], skip_special_tokens=True)  # type: ignore[attr-defined]
+                answers[question] = tokenizer.decode(ids[length:], skip_special_tokens=True)
     return answers
 
 

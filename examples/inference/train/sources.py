@@ -18,15 +18,15 @@ DOCS = Path("/usr/share/doc/python3.11/html/_sources")  # Debian's python3.11-do
 # In order of how likely somebody asks: who wants fewer facts takes the first ones.
 _PAGES = """
 functions stdtypes exceptions constants asyncio-task asyncio-eventloop asyncio-queue asyncio-sync asyncio-stream
-asyncio-runner asyncio-future asyncio-exceptions asyncio-subprocess asyncio-protocol json os os.path pathlib sys re time
-datetime math random itertools functools collections collections.abc contextlib contextvars dataclasses typing enum
-string operator copy threading concurrent.futures multiprocessing subprocess queue socket selectors ssl select signal http
-http.client http.server urllib.parse urllib.request logging logging.handlers io shutil tempfile glob fnmatch csv sqlite3
-pickle hashlib hmac secrets struct base64 binascii uuid heapq bisect statistics decimal fractions inspect traceback
-types abc gc weakref importlib unittest unittest.mock argparse textwrap difflib pprint configparser gzip zlib zipfile
-tarfile bz2 lzma html html.parser xml.etree.elementtree email.message wsgiref ipaddress socketserver calendar locale
-timeit cProfile profile tracemalloc warnings atexit platform getpass array graphlib stat mimetypes shlex cmath
-codecs unicodedata ast dis tomllib zoneinfo sched fileinput linecache filecmp errno numbers reprlib
+asyncio-runner asyncio-future asyncio-exceptions asyncio-subprocess asyncio-protocol json os os.path pathlib sys re
+time datetime math random itertools functools collections collections.abc contextlib contextvars dataclasses typing
+enum string operator copy threading concurrent.futures multiprocessing subprocess queue socket selectors ssl select
+signal http http.client http.server urllib.parse urllib.request logging logging.handlers io shutil tempfile glob
+fnmatch csv sqlite3 pickle hashlib hmac secrets struct base64 binascii uuid heapq bisect statistics decimal fractions
+inspect traceback types abc gc weakref importlib unittest unittest.mock argparse textwrap difflib pprint configparser
+gzip zlib zipfile tarfile bz2 lzma html html.parser xml.etree.elementtree email.message wsgiref ipaddress socketserver
+calendar locale timeit cProfile profile tracemalloc warnings atexit platform getpass array graphlib stat mimetypes
+shlex cmath codecs unicodedata ast dis tomllib zoneinfo sched fileinput linecache filecmp errno numbers reprlib
 """
 MODULES = _PAGES.split()
 
