@@ -18,7 +18,8 @@ from examples.inference.train.sources import Entry
 
 HAND_WRITTEN: dict[str, Any] = tomllib.loads(Path(__file__).with_name("facts.toml").read_text(encoding="utf-8"))
 UNKNOWN: str = HAND_WRITTEN["unknown"]
-PER_PAGE = 30  # so that `os` alone does not fill the model
+PER_PAGE = 16  # so that `os` alone does not fill the model
+_RANK = {"module": 0, "exception": 1, "class": 1, "function": 1, "decorator": 1, "method": 2, "constant": 3}
 WHOLE_PAGES = ("functions", "stdtypes", "exceptions")
 
 
@@ -38,6 +39,7 @@ def hand_written() -> Iterator[Fact]:
             usual, kept = phrasings.questions(phrasings.CONCEPT, topic)
             asked, held_out = usual + asked, held_out + kept
         yield Fact("hand", fact["answer"], tuple(asked), tuple(held_out))
+    yield from documented((Entry("class", *named) for named in HAND_WRITTEN["python"].items()), "hand")
 
 
 def statuses() -> Iterator[Fact]:
@@ -59,13 +61,17 @@ def documented(entries: Iterable[Entry], source: str) -> Iterator[Fact]:
 
 
 def _library() -> Iterator[Fact]:
+    wanted = set(HAND_WRITTEN["wanted"]["names"].split())
     for page in sources.MODULES:
         path = sources.DOCS / "library" / f"{page}.rst.txt"
         read = list(sources.documented(path)) if path.exists() else []
-        # Functions and classes first: few ask about constants.
-        read.sort(key=lambda entry: entry.kind == "constant")
-        yield from documented(read[: None if page in WHOLE_PAGES else PER_PAGE], "docs")
-        yield from documented(list(sources.docstrings(page))[: PER_PAGE - len(read) if read else PER_PAGE], "docstring")
+        read.sort(key=lambda entry: (entry.name not in wanted, _RANK[entry.kind]))
+        if page not in WHOLE_PAGES:
+            del read[PER_PAGE:]
+        yield from documented(read, "docs")
+        names = {entry.name for entry in read}
+        more = [entry for entry in sources.docstrings(page) if entry.name not in names]
+        yield from documented(more[: max(5, PER_PAGE - len(read))], "docstring")
 
 
 def build(most: int = 2000) -> list[Fact]:

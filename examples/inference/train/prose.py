@@ -16,7 +16,10 @@ _NO_END = re.compile(r"\b(e\.g|i\.e|etc|cf|vs|Mr|No|approx)\.$")
 _POINTS_ELSEWHERE = re.compile(
     r"\b(above|below|following|See|see also|this section|as follows|mentioned|previous(ly)?|described|listed)\b"
 )
-_ODD = re.compile(r"[`|\\{}<>*_]{2}|[`|\\]|:$|::|\*|https?:|[^\x20-\x7e]|\$|@|Deprecated|deprecated|Changed in|New in")
+_ODD = re.compile(
+    r"[`|\\{}<>*_]{2}|[`|\\]|:$|::|\*|https?:|[^\x20-\x7e]|\$|@|->"
+    r"|The arguments|All arguments|[Dd]eprecated|Changed in|New in"
+)
 
 
 def _role(match: re.Match[str]) -> str:
@@ -35,6 +38,7 @@ def plain(text: str) -> str:
     text = re.sub(r"``(.+?)``", r"\1", text)
     text = re.sub(r"(?<![\w*])\*{1,2}([^*\s][^*]*?)\*{1,2}(?!\w)", r"\1", text)
     text = re.sub(r"`([^`]+)`_{0,2}", r"\1", text)
+    text = re.sub(r"(?<![\w.])([A-Za-z]+)_(?!\w)", r"\1", text)  # a link of one word
     text = re.sub(r"(?<=\w)::$", ".", text).removesuffix(" ::")
     return text.replace("\\ ", "").replace("\\", "").replace("---", "-").strip()
 
@@ -51,4 +55,4 @@ def first_sentence(text: str, longest: int = 170) -> str | None:
         return None
     if _POINTS_ELSEWHERE.search(sentence) or not sentence[0].isalnum() or sentence.count("(") != sentence.count(")"):
         return None
-    return sentence if sentence.endswith((".", "!")) else sentence + "."
+    return sentence if sentence.endswith((".", "!")) else sentence.rstrip(" ;,") + "."

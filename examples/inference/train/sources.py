@@ -32,7 +32,7 @@ MODULES = _PAGES.split()
 
 
 class Entry(NamedTuple):
-    kind: str  # function, method, class, exception, constant, module, term or status
+    kind: str  # function, method, class, exception, decorator, constant, module, term or status
     name: str
     text: str
 
@@ -47,8 +47,15 @@ _BARE = re.compile(r"^[A-Za-z_][\w.]*")
 def _block(lines: list[str], start: int, indent: int) -> str:
     """The paragraph that begins at `start`, if it is indented deeper than `indent`."""
     taken: list[str] = []
+    index: int | None = None  # how deep the directive `.. index::` stands, which the reader does not see
     for line in lines[start:]:
         depth = len(line) - len(line.lstrip())
+        if line.strip() and index is not None and depth <= index:
+            index = None
+        if line.lstrip().startswith(".. index::"):
+            index = depth
+        if index is not None:
+            continue
         if not line.strip():
             if taken:
                 break
