@@ -17,6 +17,12 @@ CONCEPT = (
     "Can you explain {t}?",
     "Describe {t}.",
     "{bare}",
+    "What do you know about {t}?",
+    "Do you know what {t} is?",
+    "Could you explain {t}?",
+    "Say what {t} means.",
+    "Can you tell me what {t} is?",
+    "I want to understand {t}.",
 )
 API = (
     "What does {t} do?",
@@ -27,6 +33,12 @@ API = (
     "Describe {t}.",
     "What does {t}() do?",
     "{bare}",
+    "What's {t}?",
+    "Can you explain {t}?",
+    "Do you know what {t} does?",
+    "Tell me what {t} does.",
+    "Can you tell me what {t} is for?",
+    "I want to know about {t}.",
 )
 MODULE = (
     "What is the {t} module?",
@@ -36,6 +48,10 @@ MODULE = (
     "What is the {t} module for?",
     "Tell me about the {t} module.",
     "Describe the {t} module.",
+    "Can you explain the {t} module?",
+    "Do you know the {t} module?",
+    "Tell me what the {t} module is for.",
+    "Can you tell me what the {t} module does?",
 )
 STATUS = (
     "Explain HTTP status {t}.",
@@ -47,6 +63,11 @@ STATUS = (
     "Tell me about HTTP status {t}.",
     "{t}",
     "HTTP {t}",
+    "Why do I get an HTTP {t}?",
+    "What's HTTP {t}?",
+    "What does a {t} mean?",
+    "Can you explain status {t}?",
+    "The server answered {t}.",
     "Which HTTP status means {phrase}?",
     "What is the HTTP status for {phrase}?",
 )
