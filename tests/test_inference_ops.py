@@ -1,4 +1,4 @@
-"""What surrounds the inference app: its Dockerfile and its Kubernetes objects agree with app and server."""
+"""What surrounds the inference app: README, Dockerfile and Kubernetes objects agree with app and server."""
 
 import json
 import re
@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,11 @@ from miniasgi import Config
 
 from .fake_engine import FakeEngine
 from .test_inference import Letters
-from .vocabulary import get, serving, spawned
+from .vocabulary import Running, get, serving, spawned
 
 ROOT = Path(__file__).parent.parent
 HERE = ROOT / "examples" / "inference"
+README = (HERE / "README.md").read_text()
 DOCKERFILE = (HERE / "Dockerfile").read_text()
 STREAMS = """
 async def app(scope, receive, send):
@@ -126,3 +128,64 @@ def test_a_server_that_was_told_to_stop_refuses_new_clients(tmp_path: Path) -> N
 
 def test_a_pod_has_one_gpu(container: Any) -> None:
     assert container["resources"]["limits"]["nvidia.com/gpu"] == 1
+
+
+# The README:
+
+SHOWN = "".join(re.findall(r"```console\n(.*?)```", README, re.DOTALL))
+COMMANDS = re.findall(r"^\$ (.+)\n((?:[^$].*\n|\n)*)", SHOWN, re.MULTILINE)
+SAID = "ASGI is the Asynchronous Server Gateway Interface: and so on."
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Running]:
+    engine = FakeEngine(*re.findall(r"\S+ ?", SAID))
+    engine.name = "model"
+    with serving(fake_app(engine)) as server:
+        yield server
+
+
+@pytest.mark.parametrize("command, output", COMMANDS, ids=[command[-40:] for command, _ in COMMANDS])
+def test_each_command_prints_what_is_shown(site: Running, command: str, output: str) -> None:
+    command = command.replace(":8000", f":{site.port}")
+    ran = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=20, check=True)
+    shown = ".*".join(map(re.escape, output.rstrip().split("…")))
+    assert re.fullmatch(shown, ran.stdout.rstrip(), re.DOTALL), ran.stdout
+
+
+@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
+def test_the_python_runs(site: Running, code: str) -> None:
+    code = code.replace(":8000", f":{site.port}")
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    assert ran.stdout == SAID
+
+
+def test_the_readme_shows_something() -> None:
+    assert len(COMMANDS) >= 4
+    assert "```python" in README
+
+
+def test_the_api_table_is_the_api() -> None:
+    told = set(re.findall(r"^\| `(\w+) (/\S*)` \|", README, re.MULTILINE))
+    app = fake_app()
+    served = {(method.upper(), path) for path, found in app.openapi()["paths"].items() for method in found}
+    assert told == served | {("GET", "/"), ("WS", "/v1/chat/ws")}
+
+
+def test_the_settings_table_is_the_settings() -> None:
+    told = dict(re.findall(r"^\| `APP_(\w+)` \| `?(.*?)`? \|", README, re.MULTILINE))
+    fields = {name.upper(): str(field.default) for name, field in Settings.model_fields.items()}
+    assert told.keys() == fields.keys()
+    assert fields | {"MODEL": "the shipped one", "API_KEY": "none"} == told
+
+
+def test_the_readme_leads_through_every_file() -> None:
+    linked = {name for name in re.findall(r"\]\(([^)#:]+)\)", README) if "/" not in name}
+    missing = {path.name for path in HERE.iterdir() if path.is_file()} - linked
+    assert missing == {"README.md", "__init__.py"}
+    assert all((HERE / name).exists() for name in linked)
+
+
+def test_the_commands_of_the_readme_name_apps_that_there_are() -> None:
+    for module, name in re.findall(r"(examples\.[\w.]+):(\w+)", README):
+        assert re.search(rf"^{name} = ", (ROOT / f"{module.replace('.', '/')}.py").read_text(), re.MULTILINE)
