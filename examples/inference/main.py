@@ -54,7 +54,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     if not logger.hasHandlers():  # whoever has configured logging knows better
         logger.addHandler(logging.StreamHandler())
         logger.setLevel(logging.INFO)
-    loading = asyncio.create_task(load(app))
+    app.state.loading = loading = asyncio.create_task(load(app))
     yield
     loading.cancel()
     await asyncio.wait([loading])
