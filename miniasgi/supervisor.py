@@ -161,8 +161,7 @@ class Supervisor:
         staying = [worker for worker in self._workers if worker not in leaving + coming]
         # The first one proves that the app starts: its mistakes need not be told by all of them.
         wanted = 0 if self._stopping or self._waiting else self._count if self._proven else 1
-        for worker in staying[wanted:]:
-            self._stop(worker)
+        self._stop(*staying[wanted:])
         if self._project is None or not leaving:
             for _ in range(wanted - len(staying)):
                 self._start()
@@ -179,22 +178,19 @@ class Supervisor:
         deadline = monotonic() + (self.config.timeout_worker_startup or math.inf)
         self._workers.append(Worker(process, ours, deadline, replaces))
 
-    def _stop(self, worker: Worker) -> None:
-        budget = self.config.timeout_graceful_shutdown if worker.state is State.RUNNING else 0.0
-        worker.state, worker.deadline = State.STOPPING, monotonic() + budget + _OVERTIME
-        worker.replaces = None
-        worker.tell(STOP)
-
-    def _stop_all(self) -> None:
-        for worker in self._workers:
-            if worker.state is not State.STOPPING:
-                self._stop(worker)
+    def _stop(self, *workers: Worker) -> None:
+        for worker in workers:
+            if worker.state is not State.STOPPING:  # once: its time runs from then on
+                budget = self.config.timeout_graceful_shutdown if worker.state is State.RUNNING else 0.0
+                worker.state, worker.deadline = State.STOPPING, monotonic() + budget + _OVERTIME
+                worker.replaces = None
+                worker.tell(STOP)
 
     def _finish(self) -> None:
         self._stopping = True
         notify("STOPPING=1")
         release(self._sockets, self.config)  # nobody shall wait for workers that never come
-        self._stop_all()
+        self._stop(*self._workers)
 
     # What happens to them:
 
@@ -302,7 +298,7 @@ class Supervisor:
         logger.info("Changed: %s. Reloading", ", ".join(names))
         self._proven = self._waiting = False
         self._short_lives = 0
-        self._stop_all()
+        self._stop(*self._workers)
 
 
 def _check(config: Config) -> None:

@@ -1,5 +1,6 @@
 """Workers and reload, as seen from outside: real processes, signals, and requests in flight."""
 
+import math
 import os
 import signal
 import socket
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from miniasgi import Config, ConfigError
+from miniasgi.child import READY
 from miniasgi.supervisor import State, Supervisor, Worker
 
 from .vocabulary import PATIENCE, Client, Spawned, eventually, get, spawned
@@ -463,14 +465,19 @@ def test_what_blocks_the_loop_is_named_while_developing() -> None:
     assert Config("x:y", reload=True, blocked_loop_warning=0).longest_hold == 0.0
 
 
-# The parent that slept:
+# What no real worker does in time for a test:
 
 
 class Mute:
     """A process that neither ends nor says anything."""
 
-    def __init__(self, sentinel: int) -> None:
+    def __init__(self, sentinel: int = -1) -> None:
         self.sentinel = sentinel
+
+
+def mute(state: State, replaces: Worker | None = None) -> Worker:
+    process: Any = Mute()
+    return Worker(process, Pipe()[0], deadline=math.inf, replaces=replaces, state=state)
 
 
 def test_who_slept_is_not_impatient() -> None:
@@ -486,3 +493,16 @@ def test_who_slept_is_not_impatient() -> None:
         supervisor._workers.append(worker)
         supervisor._wait()
     assert worker.deadline >= now
+
+
+def test_who_stops_keeps_its_time_when_its_successor_is_ready() -> None:
+    """One is being replaced when SIGTTOU stops it, with requests that may take 30 s."""
+    supervisor = Supervisor(Config("x:y", workers=2))
+    supervisor._proven, supervisor._count = True, 1
+    old = mute(State.RUNNING)
+    new = mute(State.STARTING, replaces=old)
+    supervisor._workers += [mute(State.RUNNING), old, new]
+    supervisor._adjust()
+    deadline = old.deadline
+    supervisor._on_word(new, READY)
+    assert old.deadline == deadline
