@@ -165,7 +165,7 @@ class Supervisor:
         if self._project is None or not leaving:
             for _ in range(wanted - len(staying)):
                 self._start()
-        worn = [worker for worker in staying[:wanted] if worker.worn]
+        worn = [worker for worker in staying[:wanted] if worker.worn and worker.state is State.RUNNING]
         if worn and not (coming or leaving):
             self._start(replaces=worn[0])
 
@@ -247,7 +247,7 @@ class Supervisor:
         if worker.replaces is not None:
             logger.error("The new worker [%d] %s: the old ones stay", pid, how)
             for other in self._workers:
-                other.worn = False
+                other.worn = worker.worn  # unless there was a SIGHUP since it began
             return
         logger.error("Worker [%d] %s", pid, how)
         self._short_lives = self._short_lives + 1 if monotonic() - worker.ready_since < _SHORT_LIFE else 0
@@ -278,9 +278,9 @@ class Supervisor:
             worker.deadline = min(worker.deadline, monotonic() + (0.0 if never_ready else _OVERTIME))
 
     def _on_hangup(self) -> None:
-        logger.info("Replacing %d workers, one by one", len(self._workers))
+        logger.info("Replacing all workers, one by one")
         for worker in self._workers:
-            worker.worn = worker.state is State.RUNNING
+            worker.worn = True  # one that starts, too: it may have read the old code already
 
     def _change_count(self, by: int) -> None:
         self._count = max(1, self._count + by)

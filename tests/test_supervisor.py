@@ -125,6 +125,10 @@ class Load:
         eventually(lambda: self.results["answered"] > before + 20)
 
 
+# Put before an app: whoever has read it waits until there is a file named "go".
+HELD = "import pathlib, time\nprint('read', flush=True)\nwhile not pathlib.Path('go').exists(): time.sleep(0.01)\n"
+
+
 # Serving:
 
 
@@ -321,6 +325,34 @@ def test_SIGHUP_keeps_the_old_ones_if_the_new_code_fails(serve: Callable[..., Sp
     assert pid_of(server) in before
     (tmp_path / "app.py").write_text(APP)
     server.signal(signal.SIGHUP)
+    eventually(lambda: not any(map(lives, before)))
+    workers(server, 2)
+
+
+def test_SIGHUP_replaces_a_worker_that_is_starting(serve: Callable[..., Spawned], tmp_path: Path) -> None:
+    """It has read the old code; the next one finds the new."""
+    server = serve("--workers", "2", source=HELD + APP)
+    server.wait_for("read", "stdout")
+    (tmp_path / "app.py").write_text(APP.replace("str(os.getpid())", "'new'"))
+    server.signal(signal.SIGHUP)
+    server.wait_for("Replacing all workers, one by one")
+    (tmp_path / "go").touch()
+    first = eventually(lambda: ready(server))[0]
+    eventually(lambda: not lives(first))
+    workers(server, 2)
+    assert server.connect().ask(get("/", "Connection: close")).body == b"new"
+
+
+def test_SIGHUP_while_the_new_code_fails_is_not_forgotten(serve: Callable[..., Spawned], tmp_path: Path) -> None:
+    server = serve("--workers", "2")
+    before = workers(server, 2)
+    (tmp_path / "app.py").write_text(HELD + "import nosuch")
+    server.signal(signal.SIGHUP)
+    server.wait_for("read", "stdout")
+    (tmp_path / "app.py").write_text(APP)
+    server.signal(signal.SIGHUP)
+    eventually(lambda: server.log.count("Replacing all workers") == 2)
+    (tmp_path / "go").touch()
     eventually(lambda: not any(map(lives, before)))
     workers(server, 2)
 
