@@ -39,7 +39,7 @@ _RELOAD_BUDGET = 1.0  # seconds for requests to end, when a developer waits for 
 _OVERTIME = 10.0  # seconds that a stopping worker gets on top of its budget, for its app's shutdown
 _SHORT_LIFE = 10.0  # seconds: who dies sooner would die again
 _MOST_SHORT_LIVES = 5  # one after the other, then we give up
-_ASLEEP = 1.0  # seconds late: then it was us who slept, not the workers
+_ASLEEP = 0.5  # seconds late: then it was us who slept, not the workers; and what they get to wake up
 
 
 class State(enum.Enum):
@@ -202,7 +202,7 @@ class Supervisor:
         connection.wait([self._bell, *pipes, *ends], None if deadline == math.inf else deadline - monotonic())
         if (late := monotonic() - deadline) > _ASLEEP:  # Ctrl+Z, say: the workers slept as well
             for worker in self._workers:
-                worker.deadline += late
+                worker.deadline += late + _ASLEEP
         with contextlib.suppress(BlockingIOError):
             for number in self._bell.recv(1024):
                 if number in self._reactions:
