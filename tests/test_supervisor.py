@@ -409,6 +409,22 @@ def test_ctrl_c_does_not_end_a_worker_whose_python_is_starting(serve: Callable[.
     workers(serve("--workers", "2", env=os.environ | {"PYTHONPATH": path}), 2)
 
 
+def test_what_an_app_starts_does_not_hold_its_address(serve: Callable[..., Spawned]) -> None:
+    source = f"{APP}\nos.system('sleep 60 >/dev/null 2>&1 & echo child $!')"
+    server = serve("--workers", "2", source=source)
+    workers(server, 2)
+    server.connect()
+    children = [int(line.split()[1]) for line in server.output.splitlines() if "child" in line]
+    try:
+        server.signal(signal.SIGTERM)
+        server.join()
+        with pytest.raises(ConnectionRefusedError):
+            server.connect()
+    finally:
+        for child in children:
+            os.kill(child, signal.SIGKILL)
+
+
 def test_a_second_signal_forces(serve: Callable[..., Spawned]) -> None:
     server = serve("--workers", "2")
     pids = workers(server, 2)
