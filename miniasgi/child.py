@@ -72,6 +72,8 @@ def work(config: Config, sockets: list[socket.socket], pipe: "Connection[bytes, 
     with contextlib.suppress(OSError):
         sys.stdin = open(0, closefd=False)  # noqa: SIM115 (multiprocessing took it, but pdb needs it)
     os.environ.pop("NOTIFY_SOCKET", None)  # one worker is not the service
+    for sock in sockets:
+        sock.set_inheritable(False)  # what the app starts must not hold on to it
     server = WorkerServer(config, pipe)
     threading.Thread(target=server.obey, name="miniasgi-obey", daemon=True).start()
     try:

@@ -18,7 +18,7 @@ import socket
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from multiprocessing import connection
+from multiprocessing import connection, resource_tracker
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from time import monotonic
@@ -39,7 +39,7 @@ _RELOAD_BUDGET = 1.0  # seconds for requests to end, when a developer waits for 
 _OVERTIME = 10.0  # seconds that a stopping worker gets on top of its budget, for its app's shutdown
 _SHORT_LIFE = 10.0  # seconds: who dies sooner would die again
 _MOST_SHORT_LIVES = 5  # one after the other, then we give up
-_ASLEEP = 1.0  # seconds late: then it was us who slept, not the workers
+_ASLEEP = 0.5  # seconds late: then it was us who slept, not the workers; and what they get to wake up
 
 
 class State(enum.Enum):
@@ -161,12 +161,11 @@ class Supervisor:
         staying = [worker for worker in self._workers if worker not in leaving + coming]
         # The first one proves that the app starts: its mistakes need not be told by all of them.
         wanted = 0 if self._stopping or self._waiting else self._count if self._proven else 1
-        for worker in staying[wanted:]:
-            self._stop(worker)
+        self._stop(*staying[wanted:])
         if self._project is None or not leaving:
             for _ in range(wanted - len(staying)):
                 self._start()
-        worn = [worker for worker in staying[:wanted] if worker.worn]
+        worn = [worker for worker in staying[:wanted] if worker.worn and worker.state is State.RUNNING]
         if worn and not (coming or leaving):
             self._start(replaces=worn[0])
 
@@ -179,22 +178,19 @@ class Supervisor:
         deadline = monotonic() + (self.config.timeout_worker_startup or math.inf)
         self._workers.append(Worker(process, ours, deadline, replaces))
 
-    def _stop(self, worker: Worker) -> None:
-        budget = self.config.timeout_graceful_shutdown if worker.state is State.RUNNING else 0.0
-        worker.state, worker.deadline = State.STOPPING, monotonic() + budget + _OVERTIME
-        worker.replaces = None
-        worker.tell(STOP)
-
-    def _stop_all(self) -> None:
-        for worker in self._workers:
-            if worker.state is not State.STOPPING:
-                self._stop(worker)
+    def _stop(self, *workers: Worker) -> None:
+        for worker in workers:
+            if worker.state is not State.STOPPING:  # once: its time runs from then on
+                budget = self.config.timeout_graceful_shutdown if worker.state is State.RUNNING else 0.0
+                worker.state, worker.deadline = State.STOPPING, monotonic() + budget + _OVERTIME
+                worker.replaces = None
+                worker.tell(STOP)
 
     def _finish(self) -> None:
         self._stopping = True
         notify("STOPPING=1")
         release(self._sockets, self.config)  # nobody shall wait for workers that never come
-        self._stop_all()
+        self._stop(*self._workers)
 
     # What happens to them:
 
@@ -206,7 +202,7 @@ class Supervisor:
         connection.wait([self._bell, *pipes, *ends], None if deadline == math.inf else deadline - monotonic())
         if (late := monotonic() - deadline) > _ASLEEP:  # Ctrl+Z, say: the workers slept as well
             for worker in self._workers:
-                worker.deadline += late
+                worker.deadline += late + _ASLEEP
         with contextlib.suppress(BlockingIOError):
             for number in self._bell.recv(1024):
                 if number in self._reactions:
@@ -251,7 +247,7 @@ class Supervisor:
         if worker.replaces is not None:
             logger.error("The new worker [%d] %s: the old ones stay", pid, how)
             for other in self._workers:
-                other.worn = False
+                other.worn = worker.worn  # unless there was a SIGHUP since it began
             return
         logger.error("Worker [%d] %s", pid, how)
         self._short_lives = self._short_lives + 1 if monotonic() - worker.ready_since < _SHORT_LIFE else 0
@@ -282,9 +278,9 @@ class Supervisor:
             worker.deadline = min(worker.deadline, monotonic() + (0.0 if never_ready else _OVERTIME))
 
     def _on_hangup(self) -> None:
-        logger.info("Replacing %d workers, one by one", len(self._workers))
+        logger.info("Replacing all workers, one by one")
         for worker in self._workers:
-            worker.worn = worker.state is State.RUNNING
+            worker.worn = True  # one that starts, too: it may have read the old code already
 
     def _change_count(self, by: int) -> None:
         self._count = max(1, self._count + by)
@@ -302,7 +298,7 @@ class Supervisor:
         logger.info("Changed: %s. Reloading", ", ".join(names))
         self._proven = self._waiting = False
         self._short_lives = 0
-        self._stop_all()
+        self._stop(*self._workers)
 
 
 def _check(config: Config) -> None:
@@ -328,6 +324,7 @@ def _blocked(number: signal.Signals) -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
+    resource_tracker.ensure_running()  # or the first start would do it, which lets SIGINT through again
     former = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
     try:
         yield

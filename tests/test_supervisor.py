@@ -1,5 +1,6 @@
 """Workers and reload, as seen from outside: real processes, signals, and requests in flight."""
 
+import math
 import os
 import signal
 import socket
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from miniasgi import Config, ConfigError
+from miniasgi.child import READY
 from miniasgi.supervisor import State, Supervisor, Worker
 
 from .vocabulary import PATIENCE, Client, Spawned, eventually, get, spawned
@@ -121,6 +123,10 @@ class Load:
         """Returns when more has been answered."""
         before = self.results["answered"]
         eventually(lambda: self.results["answered"] > before + 20)
+
+
+# Put before an app: whoever has read it waits until there is a file named "go".
+HELD = "import pathlib, time\nprint('read', flush=True)\nwhile not pathlib.Path('go').exists(): time.sleep(0.01)\n"
 
 
 # Serving:
@@ -323,6 +329,34 @@ def test_SIGHUP_keeps_the_old_ones_if_the_new_code_fails(serve: Callable[..., Sp
     workers(server, 2)
 
 
+def test_SIGHUP_replaces_a_worker_that_is_starting(serve: Callable[..., Spawned], tmp_path: Path) -> None:
+    """It has read the old code; the next one finds the new."""
+    server = serve("--workers", "2", source=HELD + APP)
+    server.wait_for("read", "stdout")
+    (tmp_path / "app.py").write_text(APP.replace("str(os.getpid())", "'new'"))
+    server.signal(signal.SIGHUP)
+    server.wait_for("Replacing all workers, one by one")
+    (tmp_path / "go").touch()
+    first = eventually(lambda: ready(server))[0]
+    eventually(lambda: not lives(first))
+    workers(server, 2)
+    assert server.connect().ask(get("/", "Connection: close")).body == b"new"
+
+
+def test_SIGHUP_while_the_new_code_fails_is_not_forgotten(serve: Callable[..., Spawned], tmp_path: Path) -> None:
+    server = serve("--workers", "2")
+    before = workers(server, 2)
+    (tmp_path / "app.py").write_text(HELD + "import nosuch")
+    server.signal(signal.SIGHUP)
+    server.wait_for("read", "stdout")
+    (tmp_path / "app.py").write_text(APP)
+    server.signal(signal.SIGHUP)
+    eventually(lambda: server.log.count("Replacing all workers") == 2)
+    (tmp_path / "go").touch()
+    eventually(lambda: not any(map(lives, before)))
+    workers(server, 2)
+
+
 def test_SIGTTIN_and_SIGTTOU_change_their_number(serve: Callable[..., Spawned]) -> None:
     server = serve("--workers", "2")
     workers(server, 2)
@@ -364,6 +398,31 @@ def test_nobody_is_let_in_while_they_stop(serve: Callable[..., Spawned], tmp_pat
     eventually(lambda: server.log.count("Shutting down") == 2)
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(address)
+
+
+def test_ctrl_c_does_not_end_a_worker_whose_python_is_starting(serve: Callable[..., Spawned], tmp_path: Path) -> None:
+    """The parent will say what it meant."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, signal, sys\nif '--multiprocessing-fork' in sys.orig_argv: os.kill(os.getpid(), signal.SIGINT)"
+    )
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    workers(serve("--workers", "2", env=os.environ | {"PYTHONPATH": path}), 2)
+
+
+def test_what_an_app_starts_does_not_hold_its_address(serve: Callable[..., Spawned]) -> None:
+    source = f"{APP}\nos.system('sleep 60 >/dev/null 2>&1 & echo child $!')"
+    server = serve("--workers", "2", source=source)
+    workers(server, 2)
+    server.connect()
+    children = [int(line.split()[1]) for line in server.output.splitlines() if "child" in line]
+    try:
+        server.signal(signal.SIGTERM)
+        server.join()
+        with pytest.raises(ConnectionRefusedError):
+            server.connect()
+    finally:
+        for child in children:
+            os.kill(child, signal.SIGKILL)
 
 
 def test_a_second_signal_forces(serve: Callable[..., Spawned]) -> None:
@@ -463,26 +522,43 @@ def test_what_blocks_the_loop_is_named_while_developing() -> None:
     assert Config("x:y", reload=True, blocked_loop_warning=0).longest_hold == 0.0
 
 
-# The parent that slept:
+# What no real worker does in time for a test:
 
 
 class Mute:
     """A process that neither ends nor says anything."""
 
-    def __init__(self, sentinel: int) -> None:
+    def __init__(self, sentinel: int = -1) -> None:
         self.sentinel = sentinel
+
+
+def mute(state: State, replaces: Worker | None = None) -> Worker:
+    process: Any = Mute()
+    return Worker(process, Pipe()[0], deadline=math.inf, replaces=replaces, state=state)
 
 
 def test_who_slept_is_not_impatient() -> None:
     """After Ctrl+Z, or with a closed lid, the workers had no chance to give a sign of life."""
     supervisor = Supervisor(Config("x:y", workers=2))
-    now = time.monotonic()
     pipe, _theirs = Pipe()
     supervisor._bell, rope = socket.socketpair()
     supervisor._bell.setblocking(False)
     with socket.socket() as sock, supervisor._bell, rope:
         process: Any = Mute(sock.fileno())
-        worker = Worker(process, pipe, deadline=now - 60, replaces=None, state=State.RUNNING)
+        worker = Worker(process, pipe, deadline=time.monotonic() - 60, replaces=None, state=State.RUNNING)
         supervisor._workers.append(worker)
         supervisor._wait()
-    assert worker.deadline >= now
+        assert worker.deadline > time.monotonic(), "and some more, as both wake up at the same time"
+
+
+def test_who_stops_keeps_its_time_when_its_successor_is_ready() -> None:
+    """One is being replaced when SIGTTOU stops it, with requests that may take 30 s."""
+    supervisor = Supervisor(Config("x:y", workers=2))
+    supervisor._proven, supervisor._count = True, 1
+    old = mute(State.RUNNING)
+    new = mute(State.STARTING, replaces=old)
+    supervisor._workers += [mute(State.RUNNING), old, new]
+    supervisor._adjust()
+    deadline = old.deadline
+    supervisor._on_word(new, READY)
+    assert old.deadline == deadline
