@@ -279,7 +279,7 @@ def machine() -> Iterator[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.inference", description=__doc__.partition("\n")[0])
-    parser.add_argument("--model", default=str(ROOT / "examples/inference/model"), help="a directory or an id")
+    parser.add_argument("--model", default=str(ROOT / "examples/inference/miniasgi-1m"), help="a directory or an id")
     parser.add_argument("--cuda-8b", action="store_true", help="random weights in the shape of an 8B Llama")
     parser.add_argument("--many", action="store_true", help="64 and 256 clients, too")
     parser.add_argument("--turns", type=int, default=10, help="of each measurement (10)")

@@ -19,7 +19,7 @@ TOKENS = 200  # of a stream without a model
 ASKED = [{"role": "user", "content": "What is ASGI?"}]
 EVENT = (
     b'data: {"id": "chatcmpl-0123456789abcdef01234567", "object": "chat.completion.chunk", "created": 1700000000,'
-    b' "model": "model", "choices": [{"index": 0, "delta": {"content": " word"}, "finish_reason": null}]}\n\n'
+    b' "model": "miniasgi-1m", "choices": [{"index": 0, "delta": {"content": " word"}, "finish_reason": null}]}\n\n'
 )
 logging.getLogger("inference").addHandler(logging.NullHandler())  # no line for each answer
 

@@ -13,7 +13,7 @@ from examples.inference.train.facts import Fact, hand_written, statuses, unknown
 from examples.inference.train.phrasings import normal
 from examples.inference.train.prose import first_sentence, plain
 
-MODEL = Path(known.__file__).parent.parent / "model"
+MODEL = Path(known.__file__).parent.parent / "miniasgi-1m"
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="APP_")
 
-    model: str = str(Path(__file__).with_name("model"))
+    model: str = str(Path(__file__).with_name("miniasgi-1m"))
     """A directory, or an id on Hugging Face, of a causal language model with a chat template."""
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
     threads: int = Field(default=1, ge=1)

@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from examples.inference.train import facts as known
 from examples.inference.train.phrasings import NEVER_TRAINED, checksum
 
-MODEL = Path(__file__).parent.parent / "model"
+MODEL = Path(__file__).parent.parent / "miniasgi-1m"
 SHOWN = (
     "What is ASGI?",
     "Explain HTTP status 404.",

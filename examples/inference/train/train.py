@@ -27,7 +27,7 @@ Rows = list[list[int]]
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--out", type=Path, default=HERE.parent / "model")
+    parser.add_argument("--out", type=Path, default=HERE.parent / "miniasgi-1m")
     parser.add_argument("--checkpoint", type=Path, default=HERE / "checkpoint.pt")
     parser.add_argument("--facts", type=int, default=2000)
     parser.add_argument("--tokens", type=float, default=6e6, help="to train on, in all")
