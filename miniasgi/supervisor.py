@@ -321,12 +321,9 @@ def _ending(status: int | None) -> str:
 @contextlib.contextmanager
 def _blocked(number: signal.Signals) -> Iterator[None]:
     """Holds a signal back, here and in a process that is started meanwhile."""
-    if not hasattr(signal, "pthread_sigmask"):
+    with contextlib.ExitStack() as stack:
+        if hasattr(signal, "pthread_sigmask"):
+            resource_tracker.ensure_running()  # or the first start would do it, which lets SIGINT through again
+            former = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+            stack.callback(signal.pthread_sigmask, signal.SIG_SETMASK, former)
         yield
-        return
-    resource_tracker.ensure_running()  # or the first start would do it, which lets SIGINT through again
-    former = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, former)
