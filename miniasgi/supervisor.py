@@ -197,9 +197,8 @@ class Supervisor:
     def _wait(self) -> None:
         """Sleeps until a worker speaks or ends, a signal comes, a file changes, or patience ends."""
         deadline = min((worker.deadline for worker in self._workers), default=math.inf)
-        pipes = [worker.pipe for worker in self._workers]
-        ends = [worker.process.sentinel for worker in self._workers]
-        connection.wait([self._bell, *pipes, *ends], None if deadline == math.inf else deadline - monotonic())
+        ends = [end for worker in self._workers for end in (worker.pipe, worker.process.sentinel)]
+        connection.wait([self._bell, *ends], None if deadline == math.inf else deadline - monotonic())
         if (late := monotonic() - deadline) > _ASLEEP:  # Ctrl+Z, say: the workers slept as well
             for worker in self._workers:
                 worker.deadline += late + _ASLEEP
