@@ -23,7 +23,7 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from time import monotonic
 
-from .child import FORCE, READY, STOP, WORN, nothing, work
+from .child import FORCE, READY, STOP, TERMINALS, WORN, nothing, work
 from .config import Config
 from .importer import ConfigError
 from .reload import Project, changes
@@ -172,7 +172,7 @@ class Supervisor:
     def _start(self, replaces: Worker | None = None) -> None:
         ours, theirs = _SPAWN.Pipe()
         process = _SPAWN.Process(target=work, args=(self.config, self._sockets, theirs))
-        with _blocked(signal.SIGINT):  # while Python starts there, a Ctrl+C would be a traceback
+        with _blocked(TERMINALS):  # while Python starts there, a Ctrl+C would be a traceback
             process.start()
         theirs.close()
         deadline = monotonic() + (self.config.timeout_worker_startup or math.inf)
@@ -318,11 +318,11 @@ def _ending(status: int | None) -> str:
 
 
 @contextlib.contextmanager
-def _blocked(number: signal.Signals) -> Iterator[None]:
-    """Holds a signal back, here and in a process that is started meanwhile."""
+def _blocked(signals: set[signal.Signals]) -> Iterator[None]:
+    """Holds signals back, here and in a process that is started meanwhile."""
     with contextlib.ExitStack() as stack:
         if hasattr(signal, "pthread_sigmask"):
             resource_tracker.ensure_running()  # or the first start would do it, which lets SIGINT through again
-            former = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+            former = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
             stack.callback(signal.pthread_sigmask, signal.SIG_SETMASK, former)
         yield
