@@ -24,6 +24,9 @@ from .server import Server
 READY, WORN, ALIVE = b"ready", b"worn", b"alive"
 STOP, FORCE = b"stop", b"force"
 
+# Signals that a terminal sends to all of its processes. The parent starts us with these held back.
+TERMINALS = {getattr(signal, name) for name in ("SIGINT", "SIGHUP") if hasattr(signal, name)}
+
 
 class WorkerServer(Server):
     """A server that tells its parent how it is, and does what its parent says."""
@@ -64,11 +67,10 @@ class WorkerServer(Server):
 
 def work(config: Config, sockets: list[socket.socket], pipe: "Connection[bytes, bytes]") -> None:
     """The life of a worker process. Its exit status is 3 if the app could not start, else 0."""
-    for name in ("SIGINT", "SIGHUP"):  # a terminal sends these to all of its processes
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), nothing)
+    for number in TERMINALS:
+        signal.signal(number, nothing)
     if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, TERMINALS)
     with contextlib.suppress(OSError):
         sys.stdin = open(0, closefd=False)  # noqa: SIM115 (multiprocessing took it, but pdb needs it)
     os.environ.pop("NOTIFY_SOCKET", None)  # one worker is not the service

@@ -136,11 +136,8 @@ class Config:
         is_word = get_origin(kind) is Literal and isinstance(value, str) and not names_class
         if is_word and value not in get_args(kind):
             raise ConfigError(f"{name} must be {' or '.join(get_args(kind))}, not {value!r}")
-        least = (
-            1
-            if name.startswith(("backlog", "limit_", "workers", "ws_max_", "wsgi_")) and not name.endswith("_jitter")
-            else 0
-        )
+        is_limit = name.startswith(("backlog", "limit_", "workers", "ws_max_", "wsgi_"))
+        least = 1 if is_limit and not name.endswith("_jitter") else 0
         if kind in (int, float) and value is not None and not value >= least:  # nan is not
             raise ConfigError(f"{name} must be at least {least}, not {value}")
 

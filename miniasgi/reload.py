@@ -4,6 +4,7 @@ Owns what counts as a file of the project, and the two ways to hear of changes: 
 system's, through watchfiles, and looking at every file's time again and again. Knows no process.
 """
 
+import contextlib
 import os
 import time
 from collections.abc import Iterable, Iterator
@@ -29,7 +30,8 @@ class Project:
 
     def counts(self, path: Path) -> bool:
         """True if a change of this file is one of the project."""
-        if any(not self.enters(parent) for parent in path.parents if self._is_inside(parent)):
+        inside = [parent for parent in path.parents if any(top in parent.parents for top in self.directories)]
+        if not all(map(self.enters, inside)):
             return False
         if any(path.match(pattern) for pattern in self.excludes):
             return False
@@ -40,9 +42,6 @@ class Project:
         """False for a directory of other people's files."""
         hidden = directory.name.startswith(".") or directory.name in _NOT_OURS
         return not hidden and not any(directory == Path(pattern).absolute() for pattern in self.excludes)
-
-    def _is_inside(self, path: Path) -> bool:
-        return any(directory in path.parents for directory in self.directories)
 
     def files(self) -> Iterator[Path]:
         """Every file that counts."""
@@ -81,8 +80,6 @@ def _differences(project: Project, delay: float) -> Iterator[set[Path]]:
 def _times(files: Iterable[Path]) -> dict[Path, int]:
     times = {}
     for file in files:
-        try:
+        with contextlib.suppress(OSError):  # removed since it was listed
             times[file] = file.stat().st_mtime_ns
-        except OSError:  # removed since it was listed
-            continue
     return times

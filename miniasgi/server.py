@@ -30,7 +30,7 @@ from .watchdog import Watchdog
 logger = logging.getLogger("miniasgi.error")
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_LAST_CALL = 5.0  # seconds before the end of the budget, when streams are told to end
+_FAREWELL = 5.0  # seconds before the end of the budget, when streams are told to end
 _IDLE = 0.2  # seconds in which idle connections have ended by themselves
 _POLL = 0.02  # seconds between two looks, while starting and stopping only
 
@@ -199,7 +199,7 @@ class Server:
         if service.connections or service.tasks:
             left = len(service.connections), len(service.tasks)
             logger.info("Waiting for %d connections and %d tasks to end, up to %g s (CTRL+C to force)", *left, budget)
-        await self._empty(service, start + budget - min(_LAST_CALL, budget / 2))
+        await self._empty(service, start + budget - min(_FAREWELL, budget / 2))
         for connection in list(service.connections):
             connection.leave()
         await self._empty(service, start + budget)

@@ -23,7 +23,7 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from time import monotonic
 
-from .child import FORCE, READY, STOP, WORN, nothing, work
+from .child import FORCE, READY, STOP, TERMINALS, WORN, nothing, work
 from .config import Config
 from .importer import ConfigError
 from .reload import Project, changes
@@ -172,7 +172,7 @@ class Supervisor:
     def _start(self, replaces: Worker | None = None) -> None:
         ours, theirs = _SPAWN.Pipe()
         process = _SPAWN.Process(target=work, args=(self.config, self._sockets, theirs))
-        with _blocked(signal.SIGINT):  # while Python starts there, a Ctrl+C would be a traceback
+        with _blocked(TERMINALS):  # while Python starts there, a Ctrl+C would be a traceback
             process.start()
         theirs.close()
         deadline = monotonic() + (self.config.timeout_worker_startup or math.inf)
@@ -197,9 +197,8 @@ class Supervisor:
     def _wait(self) -> None:
         """Sleeps until a worker speaks or ends, a signal comes, a file changes, or patience ends."""
         deadline = min((worker.deadline for worker in self._workers), default=math.inf)
-        pipes = [worker.pipe for worker in self._workers]
-        ends = [worker.process.sentinel for worker in self._workers]
-        connection.wait([self._bell, *pipes, *ends], None if deadline == math.inf else deadline - monotonic())
+        ends = [end for worker in self._workers for end in (worker.pipe, worker.process.sentinel)]
+        connection.wait([self._bell, *ends], None if deadline == math.inf else deadline - monotonic())
         if (late := monotonic() - deadline) > _ASLEEP:  # Ctrl+Z, say: the workers slept as well
             for worker in self._workers:
                 worker.deadline += late + _ASLEEP
@@ -319,14 +318,11 @@ def _ending(status: int | None) -> str:
 
 
 @contextlib.contextmanager
-def _blocked(number: signal.Signals) -> Iterator[None]:
-    """Holds a signal back, here and in a process that is started meanwhile."""
-    if not hasattr(signal, "pthread_sigmask"):
+def _blocked(signals: set[signal.Signals]) -> Iterator[None]:
+    """Holds signals back, here and in a process that is started meanwhile."""
+    with contextlib.ExitStack() as stack:
+        if hasattr(signal, "pthread_sigmask"):
+            resource_tracker.ensure_running()  # or the first start would do it, which lets SIGINT through again
+            former = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+            stack.callback(signal.pthread_sigmask, signal.SIG_SETMASK, former)
         yield
-        return
-    resource_tracker.ensure_running()  # or the first start would do it, which lets SIGINT through again
-    former = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, former)

@@ -415,7 +415,7 @@ def test_a_request_that_comes_while_stopping_is_the_last_on_its_connection(
 def test_streams_hear_of_the_end_before_the_budget_is_over(
     last_call: float, at_least: float, loop: str, log: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(miniasgi.server, "_LAST_CALL", last_call)
+    monkeypatch.setattr(miniasgi.server, "_FAREWELL", last_call)
     running = start(stream, timeout_graceful_shutdown=1.0, loop=loop)
     client = running.connect().send(get())
     client.read_until(b"first\r\n")

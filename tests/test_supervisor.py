@@ -400,10 +400,13 @@ def test_nobody_is_let_in_while_they_stop(serve: Callable[..., Spawned], tmp_pat
         socket.create_connection(address)
 
 
-def test_ctrl_c_does_not_end_a_worker_whose_python_is_starting(serve: Callable[..., Spawned], tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_a_terminal_does_not_end_a_worker_whose_python_is_starting(
+    number: int, serve: Callable[..., Spawned], tmp_path: Path
+) -> None:
     """The parent will say what it meant."""
     (tmp_path / "sitecustomize.py").write_text(
-        "import os, signal, sys\nif '--multiprocessing-fork' in sys.orig_argv: os.kill(os.getpid(), signal.SIGINT)"
+        f"import os, sys\nif '--multiprocessing-fork' in sys.orig_argv: os.kill(os.getpid(), {int(number)})"
     )
     path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
     workers(serve("--workers", "2", env=os.environ | {"PYTHONPATH": path}), 2)
