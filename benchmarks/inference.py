@@ -4,7 +4,7 @@
    same load in turns. 1, 8, 32 connections (--many: 64 and 256 too) that are kept alive ask for streamed answers of
    64 tokens each, one after the other. From the client's side: requests per second; TTFT, from the last byte sent to
    the first text received; the time between events with text. From inside: how late the event loop runs what is due.
-   And the share of the tokens per second that the engine gives alone, without any server, to as many askers.
+   And the tokens per second as a share of what the engine gives alone, without any server, in the same turn.
 2. Streams of which the clients hang up after the first text, all at once: the time until the engine has no request
    any more.
 3. Without a model: CPU time of the server process per streamed token (200 tokens on 32 connections), for a bare ASGI
@@ -24,50 +24,26 @@ import json
 import os
 import platform
 import re
-import shutil
-import signal
 import socket
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from .models import FULL_8B, endless, has_cuda, random_model
+from .processes import ROOT, connected, engine_alone, gpu_busy, look, served, wait_until
 from .streams import ASKED, TOKENS
 
-ROOT = Path(__file__).parent.parent
 SERVERS = ("miniasgi", "uvicorn")
 LENGTH = 64  # tokens of an answer
 
 
-# Servers and clients:
-
-
-@contextlib.contextmanager
-def served(server: str, app: str, *options: str, **environment: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """The process of a server, and its port."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", server, f"benchmarks.streams:{app}", "--port", str(port), *options]
-    command += ["--http", "httptools", "--loop", "uvloop", "--no-access-log", "--log-level", "warning"]
-    process = subprocess.Popen(command, cwd=ROOT, env=os.environ | environment, start_new_session=True)
-    try:
-        yield process, port
-    finally:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+# The clients:
 
 
 def request(**changes: Any) -> bytes:
@@ -78,42 +54,27 @@ def request(**changes: Any) -> bytes:
     return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
-def look(port: int, path: str) -> Any:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=60) as reply:
-        return json.load(reply)
-
-
-def connected(port: int) -> bool:
-    with socket.create_connection(("127.0.0.1", port)):
-        return True
-
-
-def wait_until(condition: Callable[[], Any], patience: float) -> None:
-    deadline = time.monotonic() + patience
-    while True:
-        with contextlib.suppress(urllib.error.URLError, OSError):
-            if condition():
-                return
-        if time.monotonic() > deadline:
-            raise SystemExit("It takes too long.")
-        time.sleep(0.002)
-
-
 @dataclass
 class Seen:
     """What the clients of one server saw, over all turns. Seconds."""
 
     rates: list[float] = field(default_factory=list)  # of each turn, requests per second
+    shares: list[float] = field(default_factory=list)  # of the engine's tokens per second alone
     first: list[float] = field(default_factory=list)
     between: list[float] = field(default_factory=list)
     late: list[float] = field(default_factory=list)
     busy: list[float] = field(default_factory=list)  # percent of the GPU
 
 
-async def client(port: int, data: bytes, answers: int, seen: Seen) -> None:
+def answers(concurrency: int) -> int:
+    """That each client asks for in a turn."""
+    return max(1, 16 // concurrency)
+
+
+async def client(port: int, data: bytes, count: int, seen: Seen) -> None:
     """Asks on one connection, again and again."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    for _ in range(answers):
+    for _ in range(count):
         writer.write(data)
         last, is_first = time.perf_counter(), True
         while (event := await reader.readuntil(b"\n\n")) and b"data: [DONE]" not in event:
@@ -127,10 +88,9 @@ async def client(port: int, data: bytes, answers: int, seen: Seen) -> None:
 
 
 async def turn(port: int, data: bytes, concurrency: int, seen: Seen) -> None:
-    answers = max(1, 16 // concurrency)
     began = time.perf_counter()
-    await asyncio.gather(*[client(port, data, answers, seen) for _ in range(concurrency)])
-    seen.rates.append(concurrency * answers / (time.perf_counter() - began))
+    await asyncio.gather(*[client(port, data, answers(concurrency), seen) for _ in range(concurrency)])
+    seen.rates.append(concurrency * answers(concurrency) / (time.perf_counter() - began))
 
 
 # 1 and 2: with a model
@@ -141,11 +101,10 @@ def with_model(model: str, levels: Sequence[int], turns: int) -> Iterator[str]:
     environment = {"APP_MODEL": model, "APP_MAX_REQUESTS": str(max(64, *levels))}
     data = request(model=model.rstrip("/").rpartition("/")[2])
     long = request(model=model.rstrip("/").rpartition("/")[2], max_tokens=400)
-    alone = {level: engine_alone(level, environment) for level in levels}
     yield "| clients | server | req/s (range) | of the engine | TTFT p50 | p99 | between p99 | loop late p99 | GPU |"
     yield "|---|---|---|---|---|---|---|---|---|"
     with contextlib.ExitStack() as stack:
-        ports = {}
+        alone, ports = stack.enter_context(engine_alone(environment)), {}
         for server in SERVERS:
             _, ports[server] = stack.enter_context(served(server, "watched", "--factory", **environment))
         for port in ports.values():
@@ -153,14 +112,16 @@ def with_model(model: str, levels: Sequence[int], turns: int) -> Iterator[str]:
         for level in levels:
             seen = {server: Seen() for server in SERVERS}
             for number in range(turns + 1):
+                most = alone(level, answers(level), LENGTH)
                 for server in SERVERS if number % 2 else reversed(SERVERS):
                     one = seen[server] if number else Seen()  # the first is to warm up
                     look(ports[server], "/inside")
                     with gpu_busy(one.busy):
                         asyncio.run(turn(ports[server], data, level, one))
+                    one.shares.append(one.rates[-1] * LENGTH / most)
                     one.late += look(ports[server], "/inside")["late"]
             for server in SERVERS:
-                yield row(level, server, seen[server], alone[level])
+                yield row(level, server, seen[server])
         yield ""
         yield f"| clients that hang up at once | server | engine free after: median of {turns} (range) |"
         yield "|---|---|---|"
@@ -170,12 +131,11 @@ def with_model(model: str, levels: Sequence[int], turns: int) -> Iterator[str]:
                 yield f"| {level} | {server} | {spread(times, '.0f')} ms |"
 
 
-def row(level: int, server: str, seen: Seen, alone: float) -> str:
+def row(level: int, server: str, seen: Seen) -> str:
     parts = ((seen.first, 0.5), (seen.first, 0.99), (seen.between, 0.99), (seen.late, 0.99))
     times = [f"{share(values, part) * 1e3:.1f} ms" for values, part in parts]
     busy = f"{statistics.mean(seen.busy):.0f} % busy" if seen.busy else "no CUDA here"
-    of_engine = f"{statistics.median(seen.rates) * LENGTH / alone:.0%} of {alone:.0f} tokens/s"
-    cells = [str(level), server, spread(seen.rates, ".1f"), of_engine, *times, busy]
+    cells = [str(level), server, spread(seen.rates, ".1f"), spread(seen.shares, ".0%"), *times, busy]
     return f"| {' | '.join(cells)} |"
 
 
@@ -186,11 +146,6 @@ def share(values: Sequence[float], part: float) -> float:
 
 def spread(values: Sequence[float], how: str) -> str:
     return f"{statistics.median(values):{how}} ({min(values):{how}} to {max(values):{how}})"
-
-
-def engine_alone(level: int, environment: dict[str, str]) -> float:
-    command = [sys.executable, "-m", "benchmarks.streams", str(level), str(LENGTH)]
-    return float(subprocess.check_output(command, cwd=ROOT, env=os.environ | environment).split()[-1])
 
 
 async def hang_up(port: int, data: bytes, count: int) -> float:
@@ -207,21 +162,6 @@ async def hang_up(port: int, data: bytes, count: int) -> float:
     await asyncio.sleep(0)
     wait_until(lambda: look(port, "/inside")["working"] == 0, 60)
     return time.perf_counter() - began
-
-
-@contextlib.contextmanager
-def gpu_busy(found: list[float]) -> Iterator[None]:
-    """Percent of the time in which the GPU did anything, as nvidia-smi samples it."""
-    if shutil.which("nvidia-smi") is None:
-        yield
-        return
-    command = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", "--loop-ms=200"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            yield
-        finally:
-            process.terminate()
-            found += [float(line) for line in process.communicate()[0].split()]
 
 
 # 3: without a model
@@ -279,7 +219,7 @@ def machine() -> Iterator[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.inference", description=__doc__.partition("\n")[0])
-    parser.add_argument("--model", default=str(ROOT / "examples/inference/miniasgi-1m"), help="a directory or an id")
+    parser.add_argument("--model", default="examples/inference/miniasgi-1m", help="a directory or an id")
     parser.add_argument("--cuda-8b", action="store_true", help="random weights in the shape of an 8B Llama")
     parser.add_argument("--many", action="store_true", help="64 and 256 clients, too")
     parser.add_argument("--turns", type=int, default=10, help="of each measurement (10)")
@@ -297,8 +237,8 @@ def main() -> None:
         raise SystemExit("No CUDA here.")
     with tempfile.TemporaryDirectory() as folder:
         model = random_model(folder, "cuda", FULL_8B) if asked.cuda_8b else asked.model
-        if Path(model).is_dir() and not asked.cuda_8b:
-            model = endless(model, folder)
+        if (ROOT / model).is_dir() and not asked.cuda_8b:
+            model = endless(ROOT / model, folder)
         title = "random weights in the shape of an 8B Llama, bf16" if asked.cuda_8b else asked.model
         for line in (f"# The inference app: {title}", "", *machine(), *([f"- {asked.note}"] if asked.note else [])):
             tell(line)

@@ -16,9 +16,9 @@ FULL_8B = {
 }
 
 
-def endless(model: str, folder: str) -> str:
+def endless(model: Path, folder: str) -> str:
     """A copy of a model of which no answer ends by itself: each has as many tokens as the others'."""
-    target = Path(folder) / Path(model).name
+    target = Path(folder) / model.name
     shutil.copytree(model, target)
     for path in target.glob("*config.json"):
         found = json.loads(path.read_text())

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 import sys
 import time
 from collections.abc import AsyncGenerator
@@ -39,6 +38,7 @@ class Words:
 
     name, context = "model", 10_000
     trouble: str | None = None
+    loading = False
 
     async def load(self) -> None: ...
 
@@ -94,10 +94,10 @@ def watched() -> FastAPI:
     return app
 
 
-async def alone(concurrency: int, tokens: int) -> float:
-    """Tokens per second of the engine without any server."""
+async def alone() -> None:
+    """The engine without any server: for each line of clients, answers and tokens, prints its tokens per second."""
 
-    async def one(answers: int) -> int:
+    async def one(answers: int, tokens: int) -> int:
         made = 0
         for _ in range(answers):
             async for piece in engine.generate(engine.encode(ASKED), Sampling(tokens, 0.0)):
@@ -106,14 +106,13 @@ async def alone(concurrency: int, tokens: int) -> float:
 
     engine = TransformersEngine(Settings())
     await engine.load()
-    await asyncio.gather(*[one(1) for _ in range(concurrency)])
-    began = time.perf_counter()
-    made = sum(await asyncio.gather(*[one(4) for _ in range(concurrency)]))
-    taken = time.perf_counter() - began
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        clients, answers, tokens = map(int, line.split())
+        began = time.perf_counter()
+        made = sum(await asyncio.gather(*[one(answers, tokens) for _ in range(clients)]))
+        print(made / (time.perf_counter() - began), flush=True)
     await engine.close()
-    return made / taken
 
 
 if __name__ == "__main__":
-    os.environ["APP_MAX_REQUESTS"] = str(max(64, int(sys.argv[1])))
-    print(asyncio.run(alone(int(sys.argv[1]), int(sys.argv[2]))))
+    asyncio.run(alone())

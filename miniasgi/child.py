@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from multiprocessing.connection import Connection
 from types import FrameType
 
@@ -21,6 +22,7 @@ from .config import Config
 from .importer import ConfigError
 from .server import Server
 
+OVERTIME = 10.0  # seconds that a stopping worker gets on top of its budget, for its app's shutdown
 READY, WORN, ALIVE = b"ready", b"worn", b"alive"
 STOP, FORCE = b"stop", b"force"
 
@@ -63,6 +65,9 @@ class WorkerServer(Server):
                 else:
                     self._tell(ALIVE)
         self.should_exit = True
+        if self.started:
+            time.sleep(self.config.timeout_graceful_shutdown + OVERTIME)
+        os._exit(3)  # nobody is left who could lose patience
 
 
 def work(config: Config, sockets: list[socket.socket], pipe: "Connection[bytes, bytes]") -> None:

@@ -23,7 +23,7 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from time import monotonic
 
-from .child import FORCE, READY, STOP, TERMINALS, WORN, nothing, work
+from .child import FORCE, OVERTIME, READY, STOP, TERMINALS, WORN, nothing, work
 from .config import Config
 from .importer import ConfigError
 from .reload import Project, changes
@@ -36,7 +36,6 @@ logger = logging.getLogger("miniasgi.error")
 _SPAWN = multiprocessing.get_context("spawn")  # a fork would share too much
 
 _RELOAD_BUDGET = 1.0  # seconds for requests to end, when a developer waits for the new code
-_OVERTIME = 10.0  # seconds that a stopping worker gets on top of its budget, for its app's shutdown
 _SHORT_LIFE = 10.0  # seconds: who dies sooner would die again
 _MOST_SHORT_LIVES = 5  # one after the other, then we give up
 _ASLEEP = 0.5  # seconds late: then it was us who slept, not the workers; and what they get to wake up
@@ -182,7 +181,7 @@ class Supervisor:
         for worker in workers:
             if worker.state is not State.STOPPING:  # once: its time runs from then on
                 budget = self.config.timeout_graceful_shutdown if worker.state is State.RUNNING else 0.0
-                worker.state, worker.deadline = State.STOPPING, monotonic() + budget + _OVERTIME
+                worker.state, worker.deadline = State.STOPPING, monotonic() + budget + OVERTIME
                 worker.replaces = None
                 worker.tell(STOP)
 
@@ -274,7 +273,7 @@ class Supervisor:
         for worker in self._workers:
             worker.tell(FORCE)
             never_ready = worker.ready_since == math.inf  # and maybe busy with an import
-            worker.deadline = min(worker.deadline, monotonic() + (0.0 if never_ready else _OVERTIME))
+            worker.deadline = min(worker.deadline, monotonic() + (0.0 if never_ready else OVERTIME))
 
     def _on_hangup(self) -> None:
         logger.info("Replacing all workers, one by one")

@@ -84,7 +84,7 @@ def site() -> Iterator[Site]:
         ("Explain HTTP status 404.", "Not Found"),
         ("What is miniasgi?", "server"),
         ("What is FastAPI?", "framework"),
-        ("What is Pydantic?", "valid"),
+        ("What is Pydantic?", "type hints"),
     ],
 )
 def test_it_answers_what_the_page_suggests(question: str, word: str, site: Site) -> None:

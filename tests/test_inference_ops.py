@@ -140,7 +140,7 @@ SAID = "ASGI is the Asynchronous Server Gateway Interface: and so on."
 @pytest.fixture(scope="module")
 def site() -> Iterator[Running]:
     engine = FakeEngine(*re.findall(r"\S+ ?", SAID))
-    engine.name = "model"
+    engine.name = "miniasgi-1m"
     with serving(fake_app(engine)) as server:
         yield server
 

@@ -210,6 +210,14 @@ def test_workers_end_with_their_parent(serve: Callable[..., Spawned]) -> None:
     assert server.output.count("lifespan.shutdown") == 2
 
 
+def test_a_worker_that_is_starting_ends_with_its_parent_too(serve: Callable[..., Spawned]) -> None:
+    server = serve("--workers", "2", source="import os, time\nprint('pid', os.getpid(), flush=True)\ntime.sleep(3600)")
+    pid = int(server.wait_for(r"pid (\d+)", "stdout")[1])
+    server.signal(signal.SIGKILL)
+    server.join()
+    eventually(lambda: not lives(pid))
+
+
 def test_a_frozen_worker_is_killed_and_replaced(serve: Callable[..., Spawned]) -> None:
     server = serve("--workers", "2", "--timeout-worker-healthcheck", "1")
     first, second = workers(server, 2)
