@@ -1,6 +1,6 @@
 """The inference app with its real model: what it knows, how it is sampled, and what it leaves behind.
 
-One server for all tests of this file, and for one process of pytest-xdist.
+One server for all tests of this file (that one process of pytest-xdist runs).
 """
 
 import asyncio
@@ -25,9 +25,9 @@ from examples.inference.engine import TransformersEngine
 from examples.inference.main import create_app
 from examples.inference.settings import Settings
 
+from .browser import Browser
 from .vocabulary import Running, Spawned, eventually, post, serving
 
-pytestmark = pytest.mark.xdist_group("model")
 PATIENCE = 60.0  # seconds: PyTorch takes its time, and the machine may be busy
 MODEL = Path(Settings().model)
 
@@ -132,6 +132,14 @@ def test_a_stream_says_the_same(site: Site) -> None:
     assert "".join(pieces) == whole.choices[0].message.content
     assert len(pieces) > 1
     assert chunks[-1].usage == whole.usage
+
+
+def test_a_person_sees_the_answer_on_the_page(site: Site, browser: Browser) -> None:
+    window = browser.open(site.url)
+    window.sees(site.engine.name, "h1")
+    window.types("textarea", "What is ASGI?\n")
+    window.sees(site.text("What is ASGI?"), "#log")
+    window.sees("tokens/s", "#log")
 
 
 # How it is sampled:

@@ -96,9 +96,7 @@ class TransformersEngine:
     def _load(self) -> None:
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer, ContinuousBatchingConfig
-        from transformers.utils.logging import disable_progress_bar
 
-        disable_progress_bar()
         settings = self.settings
         self._tokenizer = AutoTokenizer.from_pretrained(settings.model)
         device = settings.device if settings.device != "auto" else _best_device()
