@@ -6,10 +6,13 @@ What is asked is asked by real clients over a real server of ours.
 import asyncio
 import base64
 import json
+import os
 import random
+import signal
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -20,11 +23,12 @@ from hypothesis import strategies as st
 from websockets.sync.client import connect
 
 from examples.inference.answers import Stopper
+from examples.inference.background import in_background
 from examples.inference.main import create_app
 from examples.inference.settings import Settings
 
 from .fake_engine import FakeEngine
-from .vocabulary import PATIENCE, Gate, Running, eventually, post, serving
+from .vocabulary import PATIENCE, Gate, Running, eventually, post, serving, spawned
 
 ASK: dict[str, Any] = {"model": "fake", "messages": [{"role": "user", "content": "Say hello."}]}
 SAID = "Hello, world!"
@@ -432,6 +436,34 @@ def test_a_conversation_needs_the_key_too(site: Any) -> None:
 
 
 # The end:
+
+
+def test_nobody_waits_for_a_model_that_is_being_loaded(tmp_path: Path) -> None:
+    source = """
+import time
+from examples.inference.background import in_background
+from examples.inference.main import create_app
+from tests.fake_engine import FakeEngine
+
+class Slow(FakeEngine):
+    async def load(self):
+        print("loading", flush=True)
+        await in_background(lambda: time.sleep(3600))
+
+app = create_app(engine=Slow())
+"""
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent), "PYTHONUNBUFFERED": ""}
+    with spawned(tmp_path, source, env=env) as server:
+        server.wait_for("loading", "stdout")
+        server.wait_for("running on")
+        server.signal(signal.SIGINT)
+        assert server.join() == 0
+
+
+async def test_what_fails_in_the_background_is_raised() -> None:
+    assert await in_background(lambda: 1 + 1) == 2
+    with pytest.raises(ZeroDivisionError):
+        await in_background(lambda: 1 / 0)
 
 
 def test_a_stream_is_finished_when_the_server_stops(site: Any) -> None:

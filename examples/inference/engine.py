@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from .background import in_background
 from .settings import Settings
 
 Finish = Literal["stop", "length"]
@@ -81,7 +82,7 @@ class TransformersEngine:
     async def load(self) -> None:
         """Loads the model and lets it say something, so that nobody's first request pays for that."""
         try:
-            await asyncio.to_thread(self._load)
+            await in_background(self._load)
         except Exception as error:
             self._trouble = f"the model cannot be loaded: {error}"
             raise

@@ -20,6 +20,7 @@ from fastapi.responses import FileResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from . import chat, embeddings, errors
+from .background import in_background
 from .door import Authorized, Ready
 from .embedder import Embedder
 from .engine import Engine, TransformersEngine
@@ -65,7 +66,7 @@ async def load(app: FastAPI) -> None:
     began = time.perf_counter()
     try:
         if app.state.embedder is not None:
-            await asyncio.to_thread(app.state.embedder.load)
+            await in_background(app.state.embedder.load)
         await app.state.engine.load()
     except Exception as error:
         logger.error("The model cannot be loaded: %s", error)
