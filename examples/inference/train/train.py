@@ -30,7 +30,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=HERE.parent / "model")
     parser.add_argument("--checkpoint", type=Path, default=HERE / "checkpoint.pt")
     parser.add_argument("--facts", type=int, default=2000)
-    parser.add_argument("--tokens", type=float, default=6e6, help="to train on, in all")
+    parser.add_argument("--tokens", type=float, default=5.5e6, help="to train on, in all")
     parser.add_argument("--batch", type=int, default=1024, help="tokens in a batch")
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--hidden", type=int, default=128)
