@@ -1,6 +1,6 @@
 """Trains the model that is shipped, and writes it where transformers can load it.
 
-    python -m examples.inference.train.train               # about 25 minutes on one core
+    python -m examples.inference.train.train               # about 17 minutes on one core
     python -m examples.inference.train.train --help        # a larger one, on a GPU
 
 Goes on from the checkpoint when it was interrupted. The same machine and seed give the same weights.
