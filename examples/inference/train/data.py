@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from examples.inference.train.facts import UNKNOWN, Fact, unknown_question
-from examples.inference.train.phrasings import PREFIXES, normal
+from examples.inference.train.phrasings import AFTER, BEFORE, normal
 
 USER, ASSISTANT, END, PAD = "<|user|>", "<|assistant|>", "<|end|>", "<|pad|>"
 # The last question alone: the model was taught questions that stand for themselves, so what was said before
@@ -22,8 +22,8 @@ CHAT_TEMPLATE = """\
 {{ "<|assistant|>" + messages[-1].content | trim + "<|end|>" }}
 {%- elif add_generation_prompt -%}{{ "<|assistant|>" }}{%- endif -%}"""
 IGNORED = -100  # what torch's cross entropy leaves out
-UNKNOWN_SHARE = 0.12
-REPEATS = {"hand": 4, "status": 2}  # what people ask first is seen more often
+UNKNOWN_SHARE = 0.15
+REPEATS = {"hand": 3, "status": 3, "glossary": 2}  # what people ask first is seen more often
 
 Sample = tuple[list[int], int]  # token numbers, and where the answer begins
 
@@ -66,10 +66,12 @@ def vary(rng: random.Random, question: str, held_out: set[str]) -> str:
     varied = question
     if rng.random() < 0.15:
         varied = varied.rstrip("?.!")
-    if rng.random() < 0.12:
-        varied = rng.choice(PREFIXES) + varied[0].lower() + varied[1:]
     if rng.random() < 0.15:
-        varied = varied.lower()
+        varied = rng.choice(BEFORE) + varied[0].lower() + varied[1:]
+    if rng.random() < 0.08:
+        varied = varied.rstrip("?.!") + rng.choice(AFTER) + varied[-1:] * (varied[-1:] in "?.!")
+    if rng.random() < 0.18:
+        varied = varied.lower() if rng.random() < 0.85 else varied.upper()
     return question if normal(varied) in held_out else varied
 
 

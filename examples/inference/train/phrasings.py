@@ -23,6 +23,11 @@ CONCEPT = (
     "Say what {t} means.",
     "Can you tell me what {t} is?",
     "I want to understand {t}.",
+    "Please tell me what {t} is.",
+    "What exactly is {t}?",
+    "What is meant by {t}?",
+    "I wonder what {t} is.",
+    "I need to know about {t}.",
 )
 API = (
     "What does {t} do?",
@@ -39,6 +44,7 @@ API = (
     "Tell me what {t} does.",
     "Can you tell me what {t} is for?",
     "I want to know about {t}.",
+    "What exactly does {t} do?",
 )
 MODULE = (
     "What is the {t} module?",
@@ -52,6 +58,9 @@ MODULE = (
     "Do you know the {t} module?",
     "Tell me what the {t} module is for.",
     "Can you tell me what the {t} module does?",
+    "Please tell me what the {t} module is.",
+    "I want to know about the {t} module.",
+    "I wonder what the {t} module is.",
 )
 STATUS = (
     "Explain HTTP status {t}.",
@@ -68,6 +77,10 @@ STATUS = (
     "What does a {t} mean?",
     "Can you explain status {t}?",
     "The server answered {t}.",
+    "Explain {t}.",
+    "My browser says {t}, why?",
+    "I see an HTTP {t}.",
+    "What kind of status is {t}?",
     "Which HTTP status means {phrase}?",
     "What is the HTTP status for {phrase}?",
 )
@@ -77,8 +90,9 @@ NEVER_TRAINED = {
     MODULE: "I would like to know what the {t} module is.",
     STATUS: "I got an HTTP {t}, what is that?",
 }
-# Said before a question, some of the time, so that the model does not mind what comes before the words it knows.
-PREFIXES = ("Please ", "Hey, ", "So, ", "Can you tell me: ", "I have a question: ", "OK, ")
+# Said around a question, some of the time, so that the model minds the subject and not what stands around it.
+BEFORE = ("Please ", "Hey, ", "So, ", "Can you tell me: ", "I have a question: ", "OK, ", "Quick question: ", "And ")
+AFTER = (" please", " in short", " in a few words", " for a beginner", " exactly", " then", " thanks")
 
 
 def normal(question: str) -> str:
