@@ -5,6 +5,7 @@ One server for all tests of this file (that one process of pytest-xdist runs).
 
 import asyncio
 import json
+import logging
 import os
 import random
 import signal
@@ -274,7 +275,10 @@ def test_it_is_alive_before_it_is_ready_and_finishes_what_it_has_begun(tmp_path:
         server.process.wait()
 
 
-def test_a_model_that_cannot_be_had_is_said_in_a_sentence(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+def test_a_model_that_cannot_be_had_is_said_in_a_sentence(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("inference"), "disabled", False)  # by the log configuration of another test
     app = create_app(Settings(model=str(tmp_path / "nosuch")))
     with serving(app) as running:
         url = f"http://127.0.0.1:{running.port}/ready"
