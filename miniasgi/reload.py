@@ -41,7 +41,11 @@ class Project:
     def enters(self, directory: Path) -> bool:
         """False for a directory of other people's files."""
         hidden = directory.name.startswith(".") or directory.name in _NOT_OURS
-        return not hidden and not any(directory == Path(pattern).absolute() for pattern in self.excludes)
+        return not hidden and str(directory) not in self.excludes
+
+    def name(self, path: Path) -> str:
+        """The path as its owner knows it. (Not from the current directory: that may just have been removed.)"""
+        return next((str(path.relative_to(top)) for top in self.directories if top in path.parents), str(path))
 
     def files(self) -> Iterator[Path]:
         """Every file that counts."""

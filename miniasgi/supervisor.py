@@ -20,7 +20,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from multiprocessing import connection, resource_tracker
 from multiprocessing.context import SpawnProcess
-from pathlib import Path
 from time import monotonic
 
 from .child import FORCE, OVERTIME, READY, STOP, TERMINALS, WORN, nothing, work
@@ -97,7 +96,7 @@ class Supervisor:
         self._waiting = False  # for a change, as the app cannot start
         self._stopping = False
         self._caught: list[int] = []
-        self._changed: deque[set[Path]] = deque()
+        self._changed: deque[list[str]] = deque()
         self._bell: socket.socket  # rings when a signal or a change pulls the rope
         self._rope: socket.socket
         reactions: dict[str, Callable[[], None]] = {
@@ -287,12 +286,11 @@ class Supervisor:
     def _watch(self, project: Project) -> None:
         """In a thread: rings the bell for each change."""
         for paths in changes(project, self.config.reload_delay):
-            self._changed.append(paths)
+            self._changed.append(sorted(map(project.name, paths)))
             with contextlib.suppress(OSError):  # full, so it rings already
                 self._rope.send(b"\0")
 
-    def _on_change(self, paths: set[Path]) -> None:
-        names = sorted(os.path.relpath(path) for path in paths)
+    def _on_change(self, names: list[str]) -> None:
         logger.info("Changed: %s. Reloading", ", ".join(names))
         self._proven = self._waiting = False
         self._short_lives = 0

@@ -64,6 +64,12 @@ def test_a_hidden_directory_counts_if_it_is_the_one_to_watch(tmp_path: Path) -> 
     assert not Project((tmp_path,)).counts(top / "main.py")
 
 
+def test_files_have_short_names(tmp_path: Path) -> None:
+    project = Project((tmp_path / "a", tmp_path / "b"))
+    assert project.name(tmp_path / "b" / "deep" / "x.py") == "deep/x.py"
+    assert project.name(tmp_path / "x.py") == str(tmp_path / "x.py")
+
+
 def test_the_options_name_a_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("app", "lib", "assets", "old"):

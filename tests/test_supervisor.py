@@ -2,6 +2,7 @@
 
 import math
 import os
+import shutil
 import signal
 import socket
 import threading
@@ -518,6 +519,18 @@ def test_an_open_stream_does_not_hold_up_the_new_code(serve: Callable[..., Spawn
     server.wait_for("waiting", "stdout")
     (tmp_path / "app.py").write_text(APP + "\n# saved")
     eventually(lambda: pid_of(server) != old)
+
+
+def test_a_project_that_is_removed_is_no_traceback(serve: Callable[..., Spawned], tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    server = serve("--reload", "--app-dir", str(tmp_path), "--reload-dir", str(home))
+    (home / "x.py").touch()
+    pid_of(server)
+    shutil.rmtree(home)
+    server.wait_for(r"Changed: x\.py")
+    eventually(lambda: pid_of(server))
+    assert "Traceback" not in server.log
 
 
 def test_a_signal_ends_it_while_it_waits_for_a_change(serve: Callable[..., Spawned]) -> None:
