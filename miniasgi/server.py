@@ -247,7 +247,8 @@ class Server:
             handlers[signal.SIGHUP] = self._renew
         former = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         try:
-            yield
+            with _woken_by_signals(asyncio.get_running_loop()):
+                yield
         finally:
             for number, handler in former.items():
                 signal.signal(number, handler)
@@ -281,3 +282,25 @@ def announce(sockets: list[socket.socket], scheme: str) -> None:
     notify("READY=1")
     for sock in sockets:
         logger.info("miniasgi running on %s (Press CTRL+C to quit)", address(sock, scheme))
+
+
+@contextlib.contextmanager
+def _woken_by_signals(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """Lets a signal end the loop's sleep, also one that comes in the moment before it falls asleep.
+
+    asyncio sees to that for handlers of its own alone: an idle server could sleep on, and not hear it.
+    """
+    bell, rope = socket.socketpair()
+    with bell, rope:
+        rope.setblocking(False)
+        former = signal.set_wakeup_fd(rope.fileno(), warn_on_full_buffer=False)
+        if former == -1:
+            loop.add_reader(bell, bell.recv, 1024)
+        else:  # somebody does it already: uvloop, say
+            signal.set_wakeup_fd(former)
+        try:
+            yield
+        finally:
+            if former == -1:
+                loop.remove_reader(bell)
+                signal.set_wakeup_fd(-1)

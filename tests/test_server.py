@@ -690,6 +690,23 @@ def test_a_second_signal_of_any_kind_forces(second: int, loop: str, tmp_path: Pa
         assert "the app has shut down" in server.output
 
 
+def test_no_signal_comes_too_early_to_wake_the_loop(loop: str, tmp_path: Path) -> None:
+    """One between the loop's last look and its sleep: only a wake-up descriptor is heard then."""
+    source = """
+import signal
+
+async def app(scope, receive, send):
+    assert scope["type"] == "http"
+    signal.set_wakeup_fd(fd := signal.set_wakeup_fd(-1))
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": str(fd).encode()})
+"""
+    with spawned(tmp_path, source, "--loop", loop) as server:
+        assert int(server.connect().ask(get()).body) != -1
+        server.signal(signal.SIGINT)
+        assert server.join() == 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
 def test_a_signal_ends_a_start_that_hangs(number: int, loop: str, tmp_path: Path) -> None:
     hanging = """
