@@ -245,17 +245,8 @@ class Server:
         handlers: dict[int, Any] = dict.fromkeys(_SIGNALS, self.handle_exit)
         if self.config.ssl_certfile is not None and hasattr(signal, "SIGHUP"):
             handlers[signal.SIGHUP] = self._renew
-        former = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-        try:
-            with _woken_by_signals(asyncio.get_running_loop()):
-                yield
-        finally:
-            for number, handler in former.items():
-                signal.signal(number, handler)
-        with contextlib.suppress(OSError):
-            print(end="", flush=True)  # SIGTERM is about to end the process without that
-        for caught in reversed(self._signals):
-            signal.raise_signal(caught)
+        with captured(handlers, self._signals), _woken_by_signals(asyncio.get_running_loop()):
+            yield
 
     def _renew(self, sig: int, frame: FrameType | None) -> None:
         """SIGHUP: new connections get the certificate that is in the file now."""
@@ -282,6 +273,21 @@ def announce(sockets: list[socket.socket], scheme: str) -> None:
     notify("READY=1")
     for sock in sockets:
         logger.info("miniasgi running on %s (Press CTRL+C to quit)", address(sock, scheme))
+
+
+@contextlib.contextmanager
+def captured(handlers: dict[int, Any], caught: list[int]) -> Iterator[None]:
+    """Has signals handled so meanwhile; those that were caught reach afterwards whoever started us."""
+    former = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+    with contextlib.suppress(OSError):
+        print(end="", flush=True)  # SIGTERM is about to end the process without that
+    for number in reversed(caught):
+        signal.raise_signal(number)
 
 
 @contextlib.contextmanager

@@ -26,7 +26,7 @@ from .child import FORCE, OVERTIME, READY, STOP, TERMINALS, WORN, nothing, work
 from .config import Config
 from .importer import ConfigError
 from .reload import Project, changes
-from .server import announce
+from .server import announce, captured
 from .sockets import bind, release
 from .systemd import notify
 
@@ -135,20 +135,15 @@ class Supervisor:
     def _captured_signals(self) -> Iterator[None]:
         """Signals ring the bell; those that ended us reach afterwards whoever started us."""
         self._bell, self._rope = socket.socketpair()
-        for end in (self._bell, self._rope):
-            end.setblocking(False)
-        wakeup = signal.set_wakeup_fd(self._rope.fileno(), warn_on_full_buffer=False)
-        former = {number: signal.signal(number, nothing) for number in self._reactions}
-        try:
-            yield
-        finally:
-            for number, handler in former.items():
-                signal.signal(number, handler)
-            signal.set_wakeup_fd(wakeup)
-            self._bell.close()
-            self._rope.close()
-        for caught in reversed(self._caught):
-            signal.raise_signal(caught)
+        with self._bell, self._rope:
+            for end in (self._bell, self._rope):
+                end.setblocking(False)
+            wakeup = signal.set_wakeup_fd(self._rope.fileno(), warn_on_full_buffer=False)
+            try:
+                with captured(dict.fromkeys(self._reactions, nothing), self._caught):
+                    yield
+            finally:
+                signal.set_wakeup_fd(wakeup)
 
     # The workers that there should be:
 
