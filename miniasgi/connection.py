@@ -276,7 +276,7 @@ class Connection(asyncio.Protocol):
         else:
             if self._input is Input.COMPLETE:
                 self._input = Input.HEAD
-            self._deadline.set(_LAST_CALL if service.closing else service.timeouts.keep_alive)
+            self._deadline.set(service.timeouts.keep_alive)
             if cycle.task is not None:  # else we are inside of `_advance`
                 self._advance()
 
