@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args, get_origin
 import click
 
 from . import __version__
-from .config import Config, kind
+from .config import Config, kind, takes_class
 from .importer import ConfigError
 from .server import Server
 from .supervisor import Supervisor
@@ -49,7 +49,7 @@ def _option(field: "dataclasses.Field[Any]") -> click.Option:
     if is_flag and field.default is not False:
         flag += f"/--no-{flag.removeprefix('--')}"
     elif origin is Literal:
-        value = (_Word if str in get_args(field.type) else click.Choice)(get_args(value))
+        value = (_Word if takes_class(field) else click.Choice)(get_args(value))
     elif origin is Sequence:  # one flag for each of its members
         flag, value = flag.removesuffix("s"), str if get_args(value) == (str,) else _Header()
     elif origin is dict:  # a path; in pyproject.toml it may be a table

@@ -46,6 +46,11 @@ def kind(field: "dataclasses.Field[Any]") -> Any:
     return get_args(field.type)[0] if is_union else field.type
 
 
+def takes_class(field: "dataclasses.Field[Any]") -> bool:
+    """True for a field of words that `module:Class` can stand in for."""
+    return str in get_args(field.type)
+
+
 @dataclasses.dataclass(kw_only=True)
 class Config:
     """The options of one server, checked when made (`ConfigError`); names as in uvicorn.
@@ -121,7 +126,7 @@ class Config:
         if not 0 <= self.port <= 65535:
             raise ConfigError(f"port {self.port} is out of range: 0 to 65535")
         for field in dataclasses.fields(self):
-            self._check(field.name, getattr(self, field.name), kind(field))
+            self._check(field, getattr(self, field.name))
         for header in self.headers:
             try:
                 _encoded(*header)
@@ -130,15 +135,15 @@ class Config:
         if self.env_file is not None:
             _load_env_file(self.env_file)
 
-    def _check(self, name: str, value: Any, kind: Any) -> None:
+    def _check(self, field: "dataclasses.Field[Any]", value: Any) -> None:
         """A word is one of those that there are; a limit is at least 1, any other number at least 0."""
-        names_class = name in ("http", "ws") and ":" in str(value)
-        is_word = get_origin(kind) is Literal and isinstance(value, str) and not names_class
-        if is_word and value not in get_args(kind):
-            raise ConfigError(f"{name} must be {' or '.join(get_args(kind))}, not {value!r}")
+        name, wanted = field.name, kind(field)
+        is_word = get_origin(wanted) is Literal and isinstance(value, str)
+        if is_word and value not in get_args(wanted) and not (":" in value and takes_class(field)):
+            raise ConfigError(f"{name} must be {' or '.join(get_args(wanted))}, not {value!r}")
         is_limit = name.startswith(("backlog", "limit_", "workers", "ws_max_", "wsgi_"))
         least = 1 if is_limit and not name.endswith("_jitter") else 0
-        if kind in (int, float) and value is not None and not value >= least:  # nan is not
+        if wanted in (int, float) and value is not None and not value >= least:  # nan is not
             raise ConfigError(f"{name} must be at least {least}, not {value}")
 
     # What follows from the options:
