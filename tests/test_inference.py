@@ -58,6 +58,11 @@ class Site:
         self.openai = openai.OpenAI(base_url=f"{self.url}/v1", api_key="secret", max_retries=0, timeout=PATIENCE)
 
     @property
+    def chat(self) -> str:
+        """Where the WebSocket is."""
+        return f"ws://127.0.0.1:{self.running.port}/v1/chat/ws"
+
+    @property
     def guests(self) -> int:
         found = [line for line in self.http.get("/metrics").text.splitlines() if line.startswith("requests_in_pro")]
         return int(float(found[0].split()[1]))
@@ -365,7 +370,7 @@ def say(socket: Any, content: str) -> None:
 
 def test_a_conversation(site: Any) -> None:
     here = site()
-    with connect(here.url.replace("http", "ws") + "/v1/chat/ws") as socket:
+    with connect(here.chat) as socket:
         say(socket, "one two")
         heard = [hear(socket) for _ in range(5)]
         assert [message["text"] for message in heard[:4]] == ["Hello", ",", " world", "!"]
@@ -380,7 +385,7 @@ def test_a_conversation(site: Any) -> None:
 def test_a_conversation_can_be_interrupted(site: Any) -> None:
     gate = Gate()
     here = site(FakeEngine(pace=gate.wait))
-    with connect(here.url.replace("http", "ws") + "/v1/chat/ws") as socket:
+    with connect(here.chat) as socket:
         say(socket, "first")
         gate.reached()
         say(socket, "second")
@@ -399,8 +404,7 @@ def test_a_conversation_can_be_interrupted(site: Any) -> None:
 def test_a_conversation_survives_nonsense_and_a_full_house(site: Any) -> None:
     gate = Gate()
     here = site(FakeEngine(pace=gate.wait), max_requests=1)
-    url = here.url.replace("http", "ws") + "/v1/chat/ws"
-    with connect(url) as socket, connect(url) as other:
+    with connect(here.chat) as socket, connect(here.chat) as other:
         for text in ("nonsense", '{"type": "shout"}', '{"type": "message"}'):
             socket.send(text)
             assert hear(socket)["type"] == "error"
@@ -416,7 +420,7 @@ def test_a_conversation_survives_nonsense_and_a_full_house(site: Any) -> None:
 def test_who_leaves_a_conversation_ends_its_answer(site: Any) -> None:
     gate = Gate()
     here = site(FakeEngine(pace=gate.wait))
-    with connect(here.url.replace("http", "ws") + "/v1/chat/ws") as socket:
+    with connect(here.chat) as socket:
         say(socket, "hello")
         gate.reached()
     eventually(lambda: here.engine.running == 0)
@@ -426,11 +430,10 @@ def test_a_conversation_needs_the_key_too(site: Any) -> None:
     from websockets.exceptions import InvalidStatus
 
     here = site(api_key="secret")
-    url = here.url.replace("http", "ws") + "/v1/chat/ws"
     with pytest.raises(InvalidStatus) as caught:
-        connect(url)
+        connect(here.chat)
     assert caught.value.response.status_code == 401
-    with connect(url, additional_headers={"Authorization": "Bearer secret"}) as socket:
+    with connect(here.chat, additional_headers={"Authorization": "Bearer secret"}) as socket:
         say(socket, "hello")
         assert hear(socket)["text"] == "Hello"
 

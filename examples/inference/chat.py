@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 from .answers import answer, unless_gone, whole
 from .door import Admitted, Authorized, Ready, authorized, ready
 from .engine import Engine, EngineError, Piece, Sampling
-from .errors import Refusal, describe, first_error, respond
+from .errors import Refusal, check_model, describe, first_error, respond
 from .house import Full, House, Usage
 from .schemas import TURN, ChatRequest, Say
 
@@ -30,8 +30,7 @@ router = APIRouter(prefix="/v1")
 @router.post("/chat/completions", dependencies=[Authorized])
 async def chat(body: ChatRequest, request: Request, background: BackgroundTasks, engine: Ready, house: Admitted) -> Any:
     """An answer, whole or as a stream of server-sent events."""
-    if body.model != engine.name:
-        raise Refusal(404, f"The model {body.model!r} does not exist; there is {engine.name!r}.", "model_not_found")
+    check_model(body.model, engine.name)
     settings = request.app.state.settings
     prompt = engine.encode([message.model_dump() for message in body.messages])
     wanted = body.max_completion_tokens or body.max_tokens or settings.max_tokens

