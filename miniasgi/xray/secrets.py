@@ -1,0 +1,104 @@
+"""What must never be shown: credentials, wherever they turn up.
+
+Owns the names that secrets go by, and the values that one request has shown to be secret. Knows text
+and bytes alone. A secret becomes as many asterisks, so that bytes keep their places: a piece of a
+message can be masked together with what came before it, and cut off again.
+"""
+
+import base64
+import binascii
+import contextlib
+import json
+import re
+import urllib.parse
+from collections.abc import Iterable
+
+# `max_tokens` is none, nor is `tokenizer`; `x-csrf-token`, `session_id` and `Set-Cookie` are.
+_NAME = r"[\w-]*(?:authorization|cookie|password|passwd|secret|credential|api[-_]?key|session|token(?![a-z]))[\w-]*"
+_QUOTED = r"""(?:[^"'\\]|\\.)*"""
+_PATTERNS = re.compile(
+    rf"""(?imx)
+    (?: ^{_NAME}:[ \t]*         (?P<line>[^\r\n]+)                      # a field line, RFC 9112 5
+    | (?:^|[?&]){_NAME}=      (?P<form>[^&\s"']+)                     # a query, or a form
+    | \b{_NAME}=b?["']        (?P<argument>{_QUOTED})                 # a repr of an object
+    | ["']{_NAME}["']\s*:\s*b?["']         (?P<member>{_QUOTED})      # JSON, or a dict
+    | [(\[]\s*b?["']{_NAME}["'],\s*b?["']  (?P<pair>{_QUOTED})        # a header as ASGI has it
+    )"""
+)
+_SHORTEST = 6  # characters: whatever is shorter turns up by chance
+_LONGEST_LINE = 65536
+# What a cookie may say that is in no way its own (RFC 6265 4.1).
+_ATTRIBUTES = {"HttpOnly", "Secure", "SameSite=lax", "SameSite=strict", "SameSite=none", "strict"}
+
+
+def is_secret(name: str) -> bool:
+    """True for the name of a header, or of a field, whose value must not be shown."""
+    return re.fullmatch(_NAME, name, re.IGNORECASE) is not None
+
+
+class Secrets:
+    """What must not be shown of one request: all that has a telling name, and the values learned."""
+
+    def __init__(self) -> None:
+        self._values: tuple[str, ...] = ()
+
+    def learn(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """From now on hides the values of secret headers wherever else they turn up."""
+        found = set(self._values)
+        for name, value in headers:
+            if is_secret(name.decode("latin-1")):
+                for part in _parts(value.decode("latin-1")):
+                    found.update(form for form in _forms(part) if len(form) >= _SHORTEST)
+        self._values = tuple(sorted(found, key=len, reverse=True))  # the whole before its parts
+
+    def mask(self, text: str) -> str:
+        """The text, with asterisks in place of secrets; of the same length."""
+        for value in self._values:
+            text = text.replace(value, "*" * len(value))
+        return _PATTERNS.sub(_starred, text)
+
+    def mask_field(self, name: str, text: str) -> str:
+        """The value of something that has a name."""
+        return "*" * len(text) if is_secret(name) else self.mask(text)
+
+    def mask_bytes(self, data: bytes) -> bytes:
+        """Bytes, with asterisks in place of secrets; of the same length."""
+        return self.mask(data.decode("latin-1")).encode("latin-1")
+
+
+class Stream:
+    """Masks bytes that come in pieces: a secret may begin in one and end in another."""
+
+    def __init__(self) -> None:
+        self._line = b""  # what came since the last line end
+
+    def mask(self, data: bytes) -> bytes:
+        """The piece, masked in the light of what came before it."""
+        whole = self._line + data
+        masked = Secrets().mask_bytes(whole)[len(self._line) :]
+        self._line = whole[whole.rfind(b"\n") + 1 :][-_LONGEST_LINE:]
+        return masked
+
+
+def _starred(match: re.Match[str]) -> str:
+    start, end = match.span(match.lastgroup or 0)
+    return match[0][: start - match.start()] + "*" * (end - start) + match[0][end - match.start() :]
+
+
+def _parts(value: str) -> set[str]:
+    """A header's value, and what in it is secret by itself: a bearer's token, a cookie, a password."""
+    parts = {value, *re.split(r"[ ;,]+", value)}
+    parts |= {part.partition("=")[2].strip('"') for part in parts}
+    scheme, _, rest = value.partition(" ")
+    parts.add(rest)
+    parts -= {scheme if rest else ""}
+    if scheme.lower() == "basic":  # RFC 7617
+        with contextlib.suppress(binascii.Error, UnicodeDecodeError):
+            plain = base64.b64decode(rest).decode()
+            parts |= {plain, plain.partition(":")[2]}
+    return parts - _ATTRIBUTES
+
+
+def _forms(part: str) -> set[str]:
+    """How a value may be written elsewhere: in a repr, in JSON, in a URL."""
+    return {part, repr(part)[1:-1], json.dumps(part)[1:-1], urllib.parse.quote(part)}
