@@ -2,7 +2,7 @@
 
 Owns the order and the depth, for the terminal, the page and the files alike. A hop is inside of
 another one if it happens meanwhile, and if it can be a part of it: not of one that only waits, and, if
-it is the event loop's, not of one in another thread.
+it is the event loop's, not of one in another thread; what the client does is no part of the server's.
 """
 
 from collections.abc import Iterator
@@ -36,6 +36,8 @@ class _Node:
     def can_contain(self, other: "_Node") -> bool:
         hop = self.hop
         if hop.waits or self.end <= hop.start_ns or (hop.thread and hop.thread != other.hop.thread):
+            return False
+        if other.hop.layer == "client" != hop.layer:
             return False
         return hop.start_ns <= other.hop.start_ns and other.end <= self.end
 
