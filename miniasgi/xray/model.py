@@ -6,6 +6,7 @@ as messages change later and pages last longer. Knows nobody who sees, and nobod
 All times are nanoseconds of `time.perf_counter_ns`, which is the same for all processes of a machine.
 """
 
+import asyncio
 import base64
 import functools
 import os
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field
 from time import perf_counter_ns, time
 from types import CodeType
 from typing import Any, Literal, NamedTuple
+from weakref import WeakSet
 
 from .secrets import Secrets
 
@@ -108,9 +110,11 @@ class Trace:
     began: float = field(default_factory=time)  # seconds since the epoch, for people
     hops: list[Hop] = field(default_factory=list)
     done: bool = False
+    told: bool = False  # in the log
     dropped: int = 0  # hops over MOST_HOPS
     secrets: Secrets = field(default_factory=Secrets)
     changed: Callable[["Trace"], None] = lambda trace: None
+    tasks: "WeakSet[asyncio.Task[Any]]" = field(default_factory=WeakSet)  # that the app was called in
 
     @property
     def start_ns(self) -> int:
