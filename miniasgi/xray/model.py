@@ -123,8 +123,8 @@ class Trace:
     @property
     def end_ns(self) -> int:
         """Of the last hop; the present moment while one lasts."""
-        ends = [hop.end_ns for hop in self.hops]
-        return perf_counter_ns() if not self.done else max((end for end in ends if end is not None), default=0)
+        ends = (hop.start_ns if hop.end_ns is None else hop.end_ns for hop in self.hops)
+        return perf_counter_ns() if not self.done else max(ends, default=0)
 
     @property
     def failed(self) -> bool:

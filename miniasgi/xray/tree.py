@@ -1,6 +1,6 @@
 """From a heap of hops to the rows that people read: nested by time, with repetitions folded.
 
-Owns the order and the depth, for the terminal, the page and the files alike. A hop is inside of
+Owns the order and the depth, for the terminal, the page and the files alike, and what adds up. A hop is inside of
 another one if it happens meanwhile, and if it can be a part of it: not of one that only waits, and, if
 it is the event loop's, not of one in another thread; what the client does is no part of the server's.
 """
@@ -8,7 +8,7 @@ it is the event loop's, not of one in another thread; what the client does is no
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from .model import Hop, Trace
+from .model import Hop, Layer, Trace
 
 _MANY = 4  # hops of one kind beside each other, from which on they are one row
 
@@ -45,6 +45,30 @@ class _Node:
 def rows(trace: Trace) -> list[Row]:
     """All hops of a trace, each in one row."""
     return list(_rows(_nested(trace), 0))
+
+
+def wholes(trace: Trace) -> list[tuple[Hop, Hop | None]]:
+    """All hops, each after the one that it is a part of, and with that."""
+    found: list[tuple[Hop, Hop | None]] = []
+    todo: list[tuple[_Node, Hop | None]] = [(node, None) for node in reversed(_nested(trace))]
+    while todo:
+        node, whole = todo.pop()
+        found.append((node.hop, whole))
+        todo += [(part, node.hop) for part in reversed(node.parts)]
+    return found
+
+
+def busy(trace: Trace) -> dict[Layer, int]:
+    """How long each layer worked, in nanoseconds: what overlaps counts once, and waiting is no work."""
+    last, until = trace.end_ns, dict[Layer, int]()  # until when a layer's time is counted already
+    took: dict[Layer, int] = {}
+    for hop in sorted(trace.hops, key=lambda hop: hop.start_ns):
+        if not hop.waits:
+            end = last if hop.end_ns is None else hop.end_ns
+            start = max(hop.start_ns, until.get(hop.layer, hop.start_ns))
+            took[hop.layer] = took.get(hop.layer, 0) + max(0, end - start)
+            until[hop.layer] = max(end, until.get(hop.layer, end))
+    return took
 
 
 def _nested(trace: Trace) -> list[_Node]:
