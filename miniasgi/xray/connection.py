@@ -112,8 +112,9 @@ class WatchedConnection(Connection):
         return super().eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._note("socket", "client left: the connection is closed", Connection.connection_lost, error=exc)
         cycle = self._cycle
+        name = "closed" if cycle is None else "client left: the connection is closed"
+        self._note("socket", name, Connection.connection_lost, error=exc)
         super().connection_lost(exc)
         if cycle is not None and self._cycle is None:  # nobody will answer it
             self._on_over("call", "response")

@@ -161,9 +161,7 @@ class XraySpan(Span):
 
     def _tell_values(self) -> None:
         """What the dependencies gave is known once they are over: now."""
-        from fastapi.telemetry import get_telemetry_data
-
-        if (data := get_telemetry_data()) is not None:
+        if (data := _fastapis_data()) is not None:
             for trace in self._traces:
                 for hop in reversed(trace.hops):
                     if hop.name == "fastapi.dependencies":
@@ -236,10 +234,17 @@ def _layer(name: str) -> Layer:
 
 
 def _place(name: str, attributes: Mapping[str, Any]) -> Place | None:
-    """Of the function that a span names; else of the app's line that started it."""
+    """Of the endpoint, or of the function that a span names; else of the app's line that started it."""
+    if name == "fastapi.endpoint" and (data := _fastapis_data()) and data.request is not None:
+        return place_of(data.request.scope.get("endpoint"))
     if function := attributes.get(_FUNCTION):
         return _place_named(function)
     return None if name.startswith("fastapi.") else _apps_place()
+
+
+def _fastapis_data() -> Any:
+    """What FastAPI knows of the present request; None before 0.142."""
+    return getattr(sys.modules.get("fastapi.telemetry"), "get_telemetry_data", lambda: None)()
 
 
 def _place_named(function: str) -> Place | None:
