@@ -25,6 +25,7 @@ from .service import Service
 from .sockets import address, bind, reason, release
 from .systemd import notify
 from .tls import Tls
+from .types import App
 from .watchdog import Watchdog
 
 logger = logging.getLogger("miniasgi.error")
@@ -110,7 +111,7 @@ class Server:
         try:
             config.parser_class()  # if it cannot be had, now is the time to say so
             config.websocket_class()
-            app = config.load_app()
+            app = self.load_app()
             self._watchdog.start()  # not before: an import holds the loop, but nobody waits for it yet
             # A stop may come while, say, a model is loading.
             if await self._unless(lambda: self.should_exit, self.lifespan.startup(app)):
@@ -128,6 +129,10 @@ class Server:
                 self._stop_listening()
                 await self.lifespan.shutdown()
                 self._watchdog.stop()
+
+    def load_app(self) -> App:
+        """The app that all requests go to."""
+        return self.config.load_app()
 
     async def _listen(self, sockets: list[socket.socket]) -> None:
         loop, backlog = asyncio.get_running_loop(), self.config.backlog

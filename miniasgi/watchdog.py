@@ -55,14 +55,14 @@ def line_of(frame: FrameType, end: CodeType | None = None) -> Line:
     it started the loop, and cannot be what holds it.
     """
     blamed: FrameType | None = frame
-    while blamed is not None and blamed.f_code is not end and not _is_apps(blamed.f_code.co_filename):
+    while blamed is not None and blamed.f_code is not end and not is_apps(blamed.f_code.co_filename):
         blamed = blamed.f_back
     if blamed is None or blamed.f_code is end:
         blamed = frame
     return blamed.f_code.co_filename, blamed.f_lineno or 0, blamed.f_code.co_name  # a frame may have no line yet
 
 
-def _is_apps(file: str) -> bool:
+def is_apps(file: str) -> bool:
     return not file.startswith(_FOREIGN) and not any(directory in file for directory in _INSTALLED)
 
 

@@ -6,8 +6,10 @@ as messages change later and pages last longer. Knows nobody who sees, and nobod
 All times are nanoseconds of `time.perf_counter_ns`, which is the same for all processes of a machine.
 """
 
+import asyncio
 import base64
 import functools
+import inspect
 import os
 import reprlib
 import sysconfig
@@ -17,6 +19,7 @@ from dataclasses import dataclass, field
 from time import perf_counter_ns, time
 from types import CodeType
 from typing import Any, Literal, NamedTuple
+from weakref import WeakSet
 
 from .secrets import Secrets
 
@@ -49,13 +52,23 @@ class Place(NamedTuple):
 
 
 def place_of(function: Any) -> Place | None:
-    """Where a function, a method, or the class of a callable object is written; None for C."""
+    """Where a function, a method, a class, or the class of a callable object is written; None for C."""
     function = getattr(function, "func", function)  # of a partial
-    for candidate in (function, getattr(function, "__call__", None), getattr(function, "__init__", None)):  # noqa: B004
+    if isinstance(function, type):
+        return _place_of_class(function)
+    for candidate in (function, getattr(function, "__call__", None)):  # noqa: B004
         code = getattr(candidate, "__code__", None)
         if isinstance(code, CodeType):
             return _place_of_code(code)
     return None
+
+
+@functools.cache
+def _place_of_class(cls: type) -> Place | None:
+    try:
+        return Place(inspect.getfile(cls), inspect.getsourcelines(cls)[1])
+    except (OSError, TypeError):  # made at run time, or in C
+        return None
 
 
 @functools.cache
@@ -109,9 +122,11 @@ class Trace:
     began: float = field(default_factory=time)  # seconds since the epoch, for people
     hops: list[Hop] = field(default_factory=list)
     done: bool = False
+    told: bool = False  # in the log
     dropped: int = 0  # hops over MOST_HOPS
     secrets: Secrets = field(default_factory=Secrets)
     changed: Callable[["Trace"], None] = lambda trace: None
+    tasks: "WeakSet[asyncio.Task[Any]]" = field(default_factory=WeakSet)  # that the app was called in
 
     @property
     def start_ns(self) -> int:
@@ -120,8 +135,8 @@ class Trace:
     @property
     def end_ns(self) -> int:
         """Of the last hop; the present moment while one lasts."""
-        ends = [hop.end_ns for hop in self.hops]
-        return perf_counter_ns() if not self.done else max((end for end in ends if end is not None), default=0)
+        ends = (hop.start_ns if hop.end_ns is None else hop.end_ns for hop in self.hops)
+        return perf_counter_ns() if not self.done else max(ends, default=0)
 
     @property
     def failed(self) -> bool:
@@ -142,6 +157,7 @@ class Trace:
         hop = Hop(layer, self.secrets.mask(name), perf_counter_ns(), where=where, thread=thread_name(), waits=waits)
         self.describe(hop, raw, **data)
         self.add(hop)
+        hop.start_ns = perf_counter_ns()  # what we do is no part of it
         return hop
 
     def instant(self, layer: Layer, name: str, where: Place | None = None, raw: Any = None, **data: Any) -> Hop:
@@ -195,6 +211,9 @@ def shown(value: Any) -> str:
 
 
 def thread_name() -> str:
-    """The present thread's, empty if it is the main one."""
-    thread = threading.current_thread()
-    return "" if thread is threading.main_thread() else thread.name
+    """The present thread's, empty if the event loop runs in it."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return threading.current_thread().name
+    return ""

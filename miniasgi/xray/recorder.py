@@ -12,13 +12,11 @@ import secrets
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
-from typing import Any
 from weakref import WeakValueDictionary
 
-from ..types import Headers, Scope
+from ..types import Scope
 from .model import Hop, Trace
 
-_KEPT = 200  # traces
 # W3C Trace Context, section 3.2: version, trace id, parent id, flags.
 _TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
 
@@ -27,9 +25,10 @@ current: ContextVar[Trace | None] = ContextVar("miniasgi.xray", default=None)
 
 
 class Recorder:
-    """What is kept of the requests, newest last. `listeners` are called with each trace that changes."""
+    """Keeps the last requests, newest last. `listeners` are called with each trace that changes."""
 
-    def __init__(self) -> None:
+    def __init__(self, kept: int = 200) -> None:
+        self.kept = kept
         self.traces: deque[Trace] = deque()
         self.listeners: set[Callable[[Trace], None]] = set()
         self.spans: WeakValueDictionary[int, Trace] = WeakValueDictionary()  # by the ids of OpenTelemetry
@@ -37,7 +36,9 @@ class Recorder:
         self._scopes: dict[int, tuple[Scope, Trace]] = {}  # with the scope, as its id is its own only while it lives
         self._open: dict[Trace, set[str]] = {}  # what has to end before the trace does
 
-    def begin(self, connection: str, title: str, headers: Headers = (), hops: Iterable[Hop] = ()) -> Trace:  # type: ignore[assignment]
+    def begin(
+        self, connection: str, title: str, headers: Iterable[tuple[bytes, bytes]] = (), hops: Iterable[Hop] = ()
+    ) -> Trace:
         """A new trace; `hops` were seen before anybody knew what they belong to."""
         found = next((_TRACEPARENT.fullmatch(value) for name, value in headers if name == b"traceparent"), None)
         ident = found[1].decode() if found else secrets.token_hex(16)
@@ -48,7 +49,7 @@ class Recorder:
             trace.describe(hop, hop.raw, **hop.data)  # with what is known to be secret now
             trace.hops.append(hop)
         self.traces.append(trace)
-        while len(self.traces) > _KEPT:  # the oldest, but rather one that is over
+        while len(self.traces) > self.kept:  # the oldest, but rather one that is over
             self.traces.remove(next((old for old in self.traces if old.done), self.traces[0]))
         self._changed(trace)
         return trace
@@ -61,6 +62,11 @@ class Recorder:
     def trace_of(self, scope: Scope) -> Trace | None:
         """That of a scope which the server has bound."""
         return self._scopes.get(id(scope), (None, None))[1]
+
+    def active(self) -> Trace | None:
+        """That of the request which the present task or thread works for; None if it is answered."""
+        trace = current.get()
+        return trace if trace is not None and not trace.done else None
 
     def settle(self, trace: Trace, *parts: str) -> None:
         """The "call" of the app, or the "response", is over; the trace, when both are."""
@@ -92,7 +98,7 @@ class Recorder:
             listener(trace)
 
 
-def title_of(scope: dict[str, Any]) -> str:
+def title_of(scope: Scope) -> str:
     """`POST /predict?top_k=3`, or `WebSocket /chat`."""
     method = scope.get("method", "WebSocket")
     query = b"?" + scope["query_string"] if scope.get("query_string") else b""

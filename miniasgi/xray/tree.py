@@ -1,14 +1,15 @@
 """From a heap of hops to the rows that people read: nested by time, with repetitions folded.
 
-Owns the order and the depth, for the terminal, the page and the files alike. A hop is inside of
-another one if it happens meanwhile, and if it can be a part of it: not of one that only waits, and, if
-it is the event loop's, not of one in another thread; what the client does is no part of the server's.
+Owns the order and the depth, for the terminal, the page and the files alike, and what adds up. A hop
+is inside of another one if it happens meanwhile, and if it can be a part of it: not of one that only
+waits, and, if it is the event loop's, not of one in another thread; what the client does is no part of
+the server's.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from .model import Hop, Trace
+from .model import Hop, Layer, Trace
 
 _MANY = 4  # hops of one kind beside each other, from which on they are one row
 
@@ -45,6 +46,39 @@ class _Node:
 def rows(trace: Trace) -> list[Row]:
     """All hops of a trace, each in one row."""
     return list(_rows(_nested(trace), 0))
+
+
+def wholes(trace: Trace) -> list[tuple[Hop, Hop | None]]:
+    """All hops, each after the one that it is a part of, and with that."""
+    found: list[tuple[Hop, Hop | None]] = []
+    todo: list[tuple[_Node, Hop | None]] = [(node, None) for node in reversed(_nested(trace))]
+    while todo:
+        node, whole = todo.pop()
+        found.append((node.hop, whole))
+        todo += [(part, node.hop) for part in reversed(node.parts)]
+    return found
+
+
+def busy(trace: Trace) -> dict[Layer, int]:
+    """How long each layer worked, in nanoseconds: without its parts that are of another layer, and without waiting."""
+    took = dict[Layer, int]()
+    todo = _nested(trace)
+    while todo:
+        node = todo.pop()
+        if not node.hop.waits:
+            own = node.end - node.hop.start_ns - _covered(node.parts)
+            took[node.hop.layer] = took.get(node.hop.layer, 0) + max(0, own)
+        todo += node.parts
+    return took
+
+
+def _covered(nodes: list[_Node]) -> int:
+    """How many nanoseconds at least one of these lasts."""
+    total, until = 0, 0
+    for node in nodes:  # in the order of their beginnings
+        total += max(0, node.end - max(node.hop.start_ns, until))
+        until = max(until, node.end)
+    return total
 
 
 def _nested(trace: Trace) -> list[_Node]:

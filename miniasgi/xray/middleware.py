@@ -1,0 +1,61 @@
+"""Enter and exit of each middleware, by Starlette's public list `app.user_middleware`.
+
+Owns a layer around each of them. Knows no other framework: any other app has no such list, and
+loses these hops alone.
+"""
+
+import functools
+from typing import Any
+
+from ..types import App, Receive, Scope, Send
+from .model import Hop, Trace, place_of
+from .quiet import quiet
+from .recorder import Recorder
+
+
+def watch(app: Any, recorder: Recorder) -> int:
+    """Watches the middlewares of an app that has not been called yet; gives how many there are."""
+    app = _with_list(app)
+    for member in getattr(app, "user_middleware", ()):
+        member.cls = _watched(member.cls, recorder)
+    return len(getattr(app, "user_middleware", ()))
+
+
+def _with_list(app: Any) -> Any:
+    """The app that has the list: what is around it has it as its `app`."""
+    while app is not None and not isinstance(getattr(app, "user_middleware", None), list):
+        app = getattr(app, "app", None)
+    return app
+
+
+def _watched(cls: Any, recorder: Recorder) -> Any:
+    """In place of a middleware's class: makes the middleware, and a layer around it."""
+
+    def make(app: App, *args: Any, **options: Any) -> App:
+        middleware: App = cls(app, *args, **options)
+        own = options.get("dispatch")  # what `@app.middleware("http")` is put around
+        name = f"{cls.__name__}({own.__name__})" if own is not None else cls.__name__
+        where = place_of(own or getattr(cls, "__call__", cls))  # noqa: B004
+
+        @quiet
+        def entered(scope: Scope) -> tuple[Trace, Hop] | None:
+            trace = recorder.active()
+            return trace and (trace, trace.begin("middleware", name, where))
+
+        @quiet
+        def left(visit: tuple[Trace, Hop] | None, error: BaseException | None) -> None:
+            if visit is not None:
+                visit[0].end(visit[1], error if isinstance(error, Exception) else None)
+
+        async def layer(scope: Scope, receive: Receive, send: Send) -> None:
+            visit = entered(scope) if scope["type"] != "lifespan" else None
+            try:
+                await middleware(scope, receive, send)
+            except BaseException as error:
+                left(visit, error)
+                raise
+            left(visit, None)
+
+        return layer
+
+    return functools.update_wrapper(make, cls, updated=())

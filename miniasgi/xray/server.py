@@ -1,0 +1,162 @@
+"""The server under the x-ray: puts the taps in, and shows what they see.
+
+Owns the subclass of `Server` that `--xray` runs in its place, and the order of things: Pydantic's
+plugin comes before the app is imported, all else after it. A tap that cannot be had is said, and the
+others see on.
+"""
+
+import functools
+import importlib
+import ipaddress
+import logging
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..config import Config
+from ..importer import ConfigError
+from ..server import Server
+from ..sockets import address, bind, release
+from ..types import App, Message, Scope
+from . import calls, middleware, validation
+from .connection import WatchedConnection
+from .door import Door
+from .live import LivePage
+from .model import Trace
+from .quiet import quiet
+from .recorder import Recorder
+from .saves import check_save_path, save
+from .tree import busy
+from .waterfall import line
+from .websocket import WatchedWebSocket
+
+logger = logging.getLogger("miniasgi.error")
+
+EXTENSION = "miniasgi.xray"  # in a scope: {"url": the page, at this very request}
+
+
+class XrayServer(Server):
+    """A server whose requests are seen whole. `recorder` has them; `page` shows them live, to this machine.
+
+    ConfigError for more than one process, for addresses that others can reach unless that is `unsafe`
+    on purpose, and for files to save to that cannot be written.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        page: bool = True,
+        saves: Sequence[str | Path] = (),
+        server_timing: bool = False,
+        unsafe: bool = False,
+    ) -> None:
+        super().__init__(config)
+        if config.reload or config.processes() > 1:
+            raise ConfigError("--xray sees a single process: leave out --reload and --workers")
+        self.saves = [Path(path) for path in saves]
+        for path in self.saves:
+            check_save_path(path)
+        self.recorder = Recorder()
+        self.page = LivePage(self.recorder) if page else None
+        self.taps: dict[str, str] = {}  # why those that are off are off
+        self._server_timing, self._unsafe = server_timing, unsafe
+        self.connection_class = type("Watched", (WatchedConnection,), {"recorder": self.recorder})
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As the server's, with the page before it, so that the app can be told its address."""
+        if sockets is None:
+            self._ours = sockets = bind(self.config)
+        if not self._unsafe and (others := [sock for sock in sockets if not _is_local(sock)]):
+            where = address(others[0], self.config.scheme)
+            release(self._ours, self.config)
+            raise ConfigError(f"--xray keeps all data of all requests, so not on {where}; or say --xray-unsafe")
+        if self.page is not None:
+            await self.page.start()
+            self.recorder.listeners.add(self._tell)
+        await super().startup(sockets)
+        if not self.started:
+            await self._end_page()
+
+    def load_app(self) -> App:
+        self._put_in("pydantic", lambda: validation.announce(self.recorder))
+        app = super().load_app()
+        door = Door(app, self.recorder)
+        self._put_in("middleware", lambda: middleware.watch(app, self.recorder))
+        self._put_in("calls", lambda: calls.watch(app, self.recorder))
+        self._put_in("opentelemetry", lambda: self._listen_to_spans(door))
+        if self.page is not None and not self._unsafe:
+            door.on_enter.append(self._offer_page)
+        if self._server_timing:
+            door.on_start.append(_with_server_timing)
+        return door
+
+    def _put_in(self, name: str, put: Callable[[], Any]) -> None:
+        try:
+            put()
+            self.taps[name] = ""
+        except Exception as error:
+            self.taps[name] = str(error)
+
+    def _listen_to_spans(self, door: Door) -> None:
+        if importlib.util.find_spec("opentelemetry") is None:
+            raise RuntimeError("opentelemetry-api is not installed")
+        spans = importlib.import_module(".spans", __package__)  # not before: the app may configure what it imports
+        spans.install(self.recorder)
+        door.on_enter.append(functools.partial(spans.enter, self.recorder))
+
+    async def _listen(self, sockets: list[socket.socket]) -> None:
+        own = self.service.websocket_class
+        if isinstance(own, type) and issubclass(own, WatchedWebSocket.__mro__[1]):
+            self.service.websocket_class = type("Watched", (WatchedWebSocket, own), {})
+        await super()._listen(sockets)
+
+    def on_accepting(self, sockets: list[socket.socket]) -> None:
+        super().on_accepting(sockets)
+        on = ["socket", "parser", "asgi", *(name for name, why in self.taps.items() if not why)]
+        off = [f"{name} ({why})" for name, why in self.taps.items() if why]
+        logger.info("x-ray sees: %s%s", ", ".join(on), f"; not: {', '.join(off)}" if off else "")
+        if self.page is not None:
+            logger.warning(
+                "x-ray: requests cost about 3 times the CPU, and are kept with their data: not for production"
+            )
+            logger.info("x-ray is shown on %s", self.page.address)
+
+    async def shutdown(self) -> None:
+        await super().shutdown()
+        for path in self.saves:
+            save(path, list(self.recorder.traces))
+            logger.info("x-ray: %d requests saved to %s", len(self.recorder.traces), path)
+        await self._end_page()
+
+    async def _end_page(self) -> None:
+        if self.page is not None:
+            self.recorder.listeners.discard(self._tell)
+            await self.page.stop()
+
+    @quiet
+    def _tell(self, trace: Trace) -> None:
+        """A line for each request that is over, in place of the access log's."""
+        if trace.done and not trace.told:
+            trace.told = True
+            click.echo(line(trace, sys.stdout.isatty()))
+
+    @quiet
+    def _offer_page(self, trace: Trace, scope: Scope) -> None:
+        assert self.page is not None
+        scope.setdefault("extensions", {})[EXTENSION] = {"url": self.page.url_of(trace)}
+
+
+def _is_local(sock: socket.socket) -> bool:
+    name = sock.getsockname()
+    return not isinstance(name, tuple) or ipaddress.ip_address(name[0].partition("%")[0]).is_loopback
+
+
+@quiet
+def _with_server_timing(trace: Trace, message: Message) -> Message:
+    """With a Server-Timing field (W3C Server Timing): how long each layer was busy so far, in milliseconds."""
+    value = ", ".join(f"{layer};dur={ns / 1e6:.3f}" for layer, ns in busy(trace).items())
+    return {**message, "headers": [*message.get("headers", ()), (b"server-timing", value.encode())]}
