@@ -106,6 +106,7 @@ class Hop:
             "place": self.where and list(self.where),
             "thread": self.thread,
             "failed": self.failed,
+            "waits": self.waits,
         }
 
 
