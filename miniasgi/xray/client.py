@@ -74,6 +74,7 @@ async def exchange(
     finally:
         if process.returncode is None:
             process.kill()
+            await process.wait()
     if process.returncode:
         return Exchange(error=f"the client ended with a status of {process.returncode}")
     return Exchange.from_json(json.loads(output))
