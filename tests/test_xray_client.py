@@ -313,7 +313,7 @@ async def test_another_process_asks() -> None:
 
 
 async def test_a_process_that_fails() -> None:
-    seen = await exchange("127.0.0.1", 70000, get())
+    seen = await exchange("127.0.0.1", 80, get(), None, "soon")  # type: ignore[arg-type]
     assert seen == Exchange(error="the client ended with a status of 1")
 
 
