@@ -1,4 +1,4 @@
-"""The `miniasgi` command, derived from `Config`: what is an option is said there, once.
+"""The `miniasgi` command, whose options are the fields of `Config`: they are said there, once.
 
 Owns nothing but the way from words to a `Config`: flags, environment variables and pyproject.toml.
 Words are turned into values by click, and so are mistakes into one sentence: a `ConfigError` is an
@@ -6,63 +6,20 @@ exception that click shows. Knows no socket and no protocol.
 """
 
 import contextlib
-import dataclasses
+import sys
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any
 
 import click
 
 from . import __version__
-from .config import Config, kind, takes_class
+from .config import Config
 from .importer import ConfigError
+from .options import OPTIONS, click_option
 from .server import Server
 from .supervisor import Supervisor
-
-_OPTIONS = [field for field in dataclasses.fields(Config) if field.metadata]
-
-
-class _Header(click.types.StringParamType):
-    name = "name:value"
-    envvar_list_splitter = "\n"  # $MINIASGI_HEADERS: one a line, as values have spaces
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        name, colon, text = str(value).partition(":")
-        if not colon:
-            self.fail(f"{value!r} is not of the form Name:Value", param, ctx)
-        return name.strip(), text.strip()
-
-
-class _Word(click.Choice):  # type: ignore[type-arg]  # that of click 8.1 takes none
-    """One of a few words, or `module:Class` where a class will do."""
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        return value if ":" in value else super().convert(value, param, ctx)
-
-
-def _option(field: "dataclasses.Field[Any]") -> click.Option:
-    """A click option for a field of `Config`: flag, type, default and help all come from there."""
-    flag, origin = f"--{field.name.replace('_', '-')}", get_origin(kind(field))
-    value: Any = kind(field)
-    is_flag = value is bool and field.metadata["is_flag"]
-    if is_flag and field.default is not False:
-        flag += f"/--no-{flag.removeprefix('--')}"
-    elif origin is Literal:
-        value = (_Word if takes_class(field) else click.Choice)(get_args(value))
-    elif origin is Sequence:  # one flag for each of its members
-        flag, value = flag.removesuffix("s"), str if get_args(value) == (str,) else _Header()
-    elif origin is dict:  # a path; in pyproject.toml it may be a table
-        value = click.UNPROCESSED
-    return click.Option(
-        [flag, field.name],
-        type=value,
-        is_flag=is_flag,
-        multiple=origin is Sequence,
-        default=field.default,
-        show_default=field.default not in ("", "default"),
-        help=field.metadata["help"],
-    )
 
 
 def _project_defaults() -> dict[str, Any]:
@@ -85,17 +42,34 @@ def _project_defaults() -> dict[str, Any]:
 class _Command(click.Command):
     """A command whose options have the defaults of the project in the current directory."""
 
+    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> Any:  # type: ignore[override]
+        args = sys.argv[1:] if args is None else list(args)
+        if args[:1] == ["xray"]:
+            from .xray.command import main as xray
+
+            return xray.main(args[1:], f"{prog_name or 'miniasgi'} xray", **extra)
+        return super().main(args, prog_name, **extra)
+
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
         return super().make_context(*args, default_map=_project_defaults(), **extra)
 
 
-@click.command(cls=_Command, context_settings={"auto_envvar_prefix": "MINIASGI"}, params=[*map(_option, _OPTIONS)])
+@click.command(cls=_Command, context_settings={"auto_envvar_prefix": "MINIASGI"}, params=[*map(click_option, OPTIONS)])
 @click.argument("app", default="", envvar="MINIASGI_APP")
 @click.option("--check", is_flag=True, help="Load app and options, say what would run.")
+@click.option("--xray", is_flag=True, help="Show each request's way through server and app, live, on a page.")
+@click.option("--xray-save", "saves", multiple=True, help="File to save what was seen to, at the end; may be repeated.")
+@click.option("--xray-unsafe", "unsafe", is_flag=True, help="The x-ray also for clients on other machines.")
+@click.option("--server-timing", is_flag=True, help="Tell clients where the time went, in a Server-Timing header.")
 @click.version_option(__version__, prog_name="miniasgi")
-def main(app: str, check: bool, **options: Any) -> None:
+def main(
+    app: str, check: bool, xray: bool, saves: Sequence[str], unsafe: bool, server_timing: bool, **options: Any
+) -> None:
     """Serve the ASGI application APP, like main:app, over HTTP. Without APP, serve the one found in
     main.py, app.py, ...
+
+    `miniasgi xray APP GET /path` asks it once, and shows the way of that request; see
+    `miniasgi xray --help`.
 
     Every option is also an environment variable (--log-level: MINIASGI_LOG_LEVEL) and a key of
     [tool.miniasgi] in pyproject.toml.
@@ -103,8 +77,12 @@ def main(app: str, check: bool, **options: Any) -> None:
     config = Config(app, **options)
     if check:
         _describe(config)
+    elif xray or saves or server_timing:
+        from .xray.server import XrayServer
+
+        _serve(XrayServer(config, xray, saves, server_timing, unsafe))
     else:
-        _serve(config)
+        _serve(_server(config))
 
 
 def _describe(config: Config) -> None:
@@ -120,14 +98,16 @@ def _describe(config: Config) -> None:
     }
     if config.fd is not None:
         rows["address"] = f"fd {config.fd}"
-    changed = [field.name for field in _OPTIONS if getattr(config, field.name) != field.default]
+    changed = [field.name for field in OPTIONS if getattr(config, field.name) != field.default]
     for name, value in (rows | {name: getattr(config, name) for name in changed}).items():
         click.echo(f"{name:<26} {value}")
 
 
-def _serve(config: Config) -> None:
-    several = config.reload or config.processes() > 1
-    server: Server | Supervisor = Supervisor(config) if several else Server(config)
+def _server(config: Config) -> Server | Supervisor:
+    return Supervisor(config) if config.reload or config.processes() > 1 else Server(config)
+
+
+def _serve(server: Server | Supervisor) -> None:
     with contextlib.suppress(KeyboardInterrupt):  # how Ctrl+C ends a server that was asked to stop
         server.run()
     if not server.started:
@@ -140,6 +120,6 @@ def run(app: Any, **options: Any) -> None:
     Exits like the command: status 1 for a mistake in the options, 3 if the app cannot start.
     """
     try:
-        _serve(Config(app, **options))
+        _serve(_server(Config(app, **options)))
     except ConfigError as error:
         raise SystemExit(f"Error: {error}") from None

@@ -5,10 +5,11 @@ statuses stand beside it, so that four servers cannot agree on nonsense.
 """
 
 import json
+from typing import Any
 
 import pytest
 
-from miniasgi.types import Receive, Scope, Send
+from miniasgi.types import App, Receive, Scope, Send
 
 from .vocabulary import KINDS, START, body, chunked, get, parse_head, post, read_body, request, serving
 
@@ -112,22 +113,27 @@ CONVERSATIONS: dict[str, tuple[bytes, list[int]]] = {
 }
 
 
+def hold(app: App, http: str, loop: str, **extra: Any) -> dict[str, bytes]:
+    """What one server answers to each conversation; all of them run at once."""
+    found: dict[str, bytes] = {}
+    options = {"date_header": False, "limit_request_body": 100_000, "timeout_keep_alive": 0.3}
+    with serving(app, http=http, loop=loop, timeout_request_head=0.5, **options, **extra) as server:
+        clients = {name: server.connect().send(data) for name, (data, _) in CONVERSATIONS.items()}
+        for name, client in clients.items():
+            if name == "expect without it":
+                client.read_until(b"\r\n\r\n")
+                client.close()
+                found[name] = b"HTTP/1.1 100 Continue\r\n\r\n"
+            else:
+                found[name] = client.read_all()
+    return found
+
+
 @pytest.fixture(scope="module")
 def answers() -> dict[str, dict[str, bytes]]:
-    """What each server answers to each conversation; all conversations of a server run at once."""
-    found: dict[str, dict[str, bytes]] = {name: {} for name in CONVERSATIONS}
-    options = {"date_header": False, "limit_request_body": 100_000, "timeout_keep_alive": 0.3}
-    for http, loop in KINDS:
-        with serving(mirror, http=http, loop=loop, timeout_request_head=0.5, **options) as server:
-            clients = {name: server.connect().send(data) for name, (data, _) in CONVERSATIONS.items()}
-            for name, client in clients.items():
-                if name == "expect without it":
-                    client.read_until(b"\r\n\r\n")
-                    client.close()
-                    found[name][f"{http}-{loop}"] = b"HTTP/1.1 100 Continue\r\n\r\n"
-                else:
-                    found[name][f"{http}-{loop}"] = client.read_all()
-    return found
+    """What each server answers to each conversation."""
+    held = {f"{http}-{loop}": hold(mirror, http, loop) for http, loop in KINDS}
+    return {name: {kind: found[name] for kind, found in held.items()} for name in CONVERSATIONS}
 
 
 def statuses(answer: bytes) -> list[int]:

@@ -302,10 +302,12 @@ def begin(server: miniasgi.Server, sockets: list[socket.socket] | None = None) -
     return Running(server, thread, error)
 
 
-def start(app: App | str, **options: Any) -> Running:
+def start(
+    app: App | str, make: Callable[[miniasgi.Config], miniasgi.Server] = miniasgi.Server, **options: Any
+) -> Running:
     """A server on a free port, accepting; without access log unless asked."""
     options = {"port": 0, "access_log": False, "log_config": None} | options
-    server = miniasgi.Server(miniasgi.Config(app, **options))
+    server = make(miniasgi.Config(app, **options))
     running = begin(server)
     eventually(lambda: server.started or not running.thread.is_alive())
     if not server.started:

@@ -67,7 +67,9 @@ class Visit:
                 trace.end(hop)
         if task := asyncio.current_task():
             trace.tasks.add(task)
-        self.call = trace.begin("asgi", "await app(scope, receive, send)", place_of(door.app), **described(scope))
+        self.call = trace.begin(
+            "asgi", "await app(scope, receive, send)", place_of(_apps_own(door.app)), **described(scope)
+        )
 
     @quiet
     def left(self, error: BaseException | None) -> None:
@@ -126,6 +128,13 @@ class Visit:
     def _ended(self, hop: Hop | None, error: BaseException | None) -> None:
         if hop is not None:
             self.trace.end(hop, error)
+
+
+def _apps_own(app: Any) -> Any:
+    """The app without what this server has put around it."""
+    while type(app).__module__.startswith("miniasgi.") and hasattr(app, "app"):
+        app = app.app
+    return app
 
 
 def described(scope: Scope) -> dict[str, Any]:

@@ -9,6 +9,7 @@ All times are nanoseconds of `time.perf_counter_ns`, which is the same for all p
 import asyncio
 import base64
 import functools
+import inspect
 import os
 import reprlib
 import sysconfig
@@ -51,13 +52,23 @@ class Place(NamedTuple):
 
 
 def place_of(function: Any) -> Place | None:
-    """Where a function, a method, or the class of a callable object is written; None for C."""
+    """Where a function, a method, a class, or the class of a callable object is written; None for C."""
     function = getattr(function, "func", function)  # of a partial
-    for candidate in (function, getattr(function, "__call__", None), getattr(function, "__init__", None)):  # noqa: B004
+    if isinstance(function, type):
+        return _place_of_class(function)
+    for candidate in (function, getattr(function, "__call__", None)):  # noqa: B004
         code = getattr(candidate, "__code__", None)
         if isinstance(code, CodeType):
             return _place_of_code(code)
     return None
+
+
+@functools.cache
+def _place_of_class(cls: type) -> Place | None:
+    try:
+        return Place(inspect.getfile(cls), inspect.getsourcelines(cls)[1])
+    except (OSError, TypeError):  # made at run time, or in C
+        return None
 
 
 @functools.cache
@@ -153,6 +164,7 @@ class Trace:
         hop = Hop(layer, self.secrets.mask(name), perf_counter_ns(), where=where, thread=thread_name(), waits=waits)
         self.describe(hop, raw, **data)
         self.add(hop)
+        hop.start_ns = perf_counter_ns()  # what we do is no part of it
         return hop
 
     def instant(self, layer: Layer, name: str, where: Place | None = None, raw: Any = None, **data: Any) -> Hop:
@@ -206,6 +218,9 @@ def shown(value: Any) -> str:
 
 
 def thread_name() -> str:
-    """The present thread's, empty if it is the main one."""
-    thread = threading.current_thread()
-    return "" if thread is threading.main_thread() else thread.name
+    """The present thread's, empty if the event loop runs in it."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return threading.current_thread().name
+    return ""

@@ -17,7 +17,6 @@ from weakref import WeakValueDictionary
 from ..types import Scope
 from .model import Hop, Trace
 
-_KEPT = 200  # traces
 # W3C Trace Context, section 3.2: version, trace id, parent id, flags.
 _TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
 
@@ -26,9 +25,10 @@ current: ContextVar[Trace | None] = ContextVar("miniasgi.xray", default=None)
 
 
 class Recorder:
-    """What is kept of the requests, newest last. `listeners` are called with each trace that changes."""
+    """Keeps the last requests, newest last. `listeners` are called with each trace that changes."""
 
-    def __init__(self) -> None:
+    def __init__(self, kept: int = 200) -> None:
+        self.kept = kept
         self.traces: deque[Trace] = deque()
         self.listeners: set[Callable[[Trace], None]] = set()
         self.spans: WeakValueDictionary[int, Trace] = WeakValueDictionary()  # by the ids of OpenTelemetry
@@ -51,7 +51,7 @@ class Recorder:
             hop.size = size
             trace.hops.append(hop)
         self.traces.append(trace)
-        while len(self.traces) > _KEPT:  # the oldest, but rather one that is over
+        while len(self.traces) > self.kept:  # the oldest, but rather one that is over
             self.traces.remove(next((old for old in self.traces if old.done), self.traces[0]))
         self._changed(trace)
         return trace

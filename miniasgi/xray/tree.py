@@ -1,8 +1,9 @@
 """From a heap of hops to the rows that people read: nested by time, with repetitions folded.
 
-Owns the order and the depth, for the terminal, the page and the files alike, and what adds up. A hop is inside of
-another one if it happens meanwhile, and if it can be a part of it: not of one that only waits, and, if
-it is the event loop's, not of one in another thread; what the client does is no part of the server's.
+Owns the order and the depth, for the terminal, the page and the files alike, and what adds up. A hop
+is inside of another one if it happens meanwhile, and if it can be a part of it: not of one that only
+waits, and, if it is the event loop's, not of one in another thread; what the client does is no part of
+the server's.
 """
 
 from collections.abc import Iterator
@@ -59,16 +60,25 @@ def wholes(trace: Trace) -> list[tuple[Hop, Hop | None]]:
 
 
 def busy(trace: Trace) -> dict[Layer, int]:
-    """How long each layer worked, in nanoseconds: what overlaps counts once, and waiting is no work."""
-    last, until = trace.end_ns, dict[Layer, int]()  # until when a layer's time is counted already
-    took: dict[Layer, int] = {}
-    for hop in sorted(trace.hops, key=lambda hop: hop.start_ns):
-        if not hop.waits:
-            end = last if hop.end_ns is None else hop.end_ns
-            start = max(hop.start_ns, until.get(hop.layer, hop.start_ns))
-            took[hop.layer] = took.get(hop.layer, 0) + max(0, end - start)
-            until[hop.layer] = max(end, until.get(hop.layer, end))
+    """How long each layer worked, in nanoseconds: without its parts that are of another layer, and without waiting."""
+    took = dict[Layer, int]()
+    todo = _nested(trace)
+    while todo:
+        node = todo.pop()
+        if not node.hop.waits:
+            own = node.end - node.hop.start_ns - _covered(node.parts)
+            took[node.hop.layer] = took.get(node.hop.layer, 0) + max(0, own)
+        todo += node.parts
     return took
+
+
+def _covered(nodes: list[_Node]) -> int:
+    """How many nanoseconds at least one of these lasts."""
+    total, until = 0, 0
+    for node in nodes:  # in the order of their beginnings
+        total += max(0, node.end - max(node.hop.start_ns, until))
+        until = max(until, node.end)
+    return total
 
 
 def _nested(trace: Trace) -> list[_Node]:

@@ -46,7 +46,8 @@ class Plugin:
         self, schema: Any, schema_type: Any, schema_type_path: Any, schema_kind: str, *args: Any
     ) -> tuple[Any, Any, Any]:
         """A watcher of one validator, for whatever form its input has."""
-        watcher = Watcher(self, *(_label(schema_type) or (schema_type_path.name, None)))
+        parts = get_args(schema_type) if hasattr(schema_type, "__metadata__") else (schema_type,)
+        watcher = Watcher(self, _label(parts, schema_type_path.name), parts[0])
         return watcher, watcher, watcher
 
 
@@ -68,8 +69,7 @@ class Watcher:
 
     def __init__(self, plugin: Plugin, label: str, kind: Any) -> None:
         self._plugin = plugin
-        self._name = f"validate {label}"
-        self._place = place_of(kind) if isinstance(kind, type) else None
+        self._label, self._kind = label, kind
         self._here = threading.local()
 
     @quiet
@@ -77,8 +77,12 @@ class Watcher:
         """Pydantic begins; `value` is text or an object."""
         recorder = self._plugin.recorder
         trace = recorder.active() if recorder is not None else None
-        hop = trace and trace.begin("pydantic", self._name, self._place, input=value)
-        self._stack.append((trace, hop))
+        if trace is None:
+            self._stack.append((None, None))
+            return
+        verb = "validate" if options.get("self_instance") is None else "construct"
+        where = place_of(self._kind) if isinstance(self._kind, type) else None
+        self._stack.append((trace, trace.begin("pydantic", f"{verb} {self._label}", where, input=value)))
 
     @quiet
     def on_success(self, result: Any) -> None:
@@ -112,11 +116,11 @@ class Watcher:
         return self._here.stack  # type: ignore[no-any-return]
 
 
-def _label(schema_type: Any) -> tuple[str, Any] | None:
-    """`prompt: Prompt` for a parameter of an endpoint: to FastAPI it is `Annotated[Prompt, ..., Field(alias=...)]`."""
-    parts = get_args(schema_type)
-    alias = getattr(parts[-1], "alias", None) if parts and hasattr(schema_type, "__metadata__") else None
-    if not isinstance(alias, str):
-        return None
-    kind = parts[0]
-    return f"{alias}: {kind.__name__ if isinstance(kind, type) else str(kind).replace('typing.', '')}", kind
+def _label(parts: tuple[Any, ...], name: str) -> str:
+    """`Prompt`; or `prompt: Prompt` for a parameter: to FastAPI it is `Annotated[Prompt, ..., Field(alias=...)]`."""
+    kind, *rest = parts
+    if not rest:
+        return name
+    alias = getattr(rest[-1], "alias", None)
+    text = kind.__name__ if isinstance(kind, type) else str(kind).replace("typing.", "")
+    return f"{alias}: {text}" if isinstance(alias, str) else text
