@@ -109,6 +109,13 @@ class Hop:
             "waits": self.waits,
         }
 
+    @classmethod
+    def from_json(cls, seen: dict[str, Any]) -> "Hop":
+        """A hop that another process has seen; both must be of one machine, for the times."""
+        raw, place = seen["raw"], seen["place"]
+        fields = {name: seen[name] for name in cls.__dataclass_fields__ if name not in ("raw", "where")}
+        return cls(**fields, raw=raw and base64.b64decode(raw), where=place and Place(*place))
+
 
 @dataclass(slots=True, weakref_slot=True, eq=False)
 class Trace:
