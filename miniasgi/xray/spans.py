@@ -90,7 +90,7 @@ class XrayTracer(Tracer):
         return XraySpan(name, kind, attributes, traces, _context(traces[0], recorder))
 
     @contextlib.contextmanager
-    def start_as_current_span(self, name: str, *args: Any, **options: Any) -> Iterator[Span]:
+    def start_as_current_span(self, name: str, *args: Any, **options: Any) -> Iterator[Span]:  # type: ignore[override]
         names = ("end_on_exit", "record_exception", "set_status_on_exception")
         uses = {key: options.pop(key, True) for key in names}
         span = self.start_span(name, *args, **options)
