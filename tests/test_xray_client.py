@@ -76,6 +76,7 @@ def test_all_but_the_whole_only_wait_and_are_inside_of_it_in_order() -> None:
         whole, *hops = asked(server.port, get()).hops
     assert [hop.layer for hop in (whole, *hops)] == ["client"] * (1 + len(hops))
     assert not whole.waits
+    assert {hop.thread for hop in (whole, *hops)} == {""}
     assert all(hop.waits for hop in hops)
     times = [whole.start_ns, *(time for hop in hops for time in (hop.start_ns, hop.end_ns)), whole.end_ns]
     assert times == sorted(times)

@@ -100,6 +100,8 @@ def ask(host: str, port: int, request: bytes, messages: list[str] | None, timeou
     except (h11.ProtocolError, ProtocolError) as error:
         result.error = f"that is no response: {error}"
     trace.end(whole)
+    for hop in trace.hops:
+        hop.thread = ""  # of the server's process, this is none
     result.hops = trace.hops
     return result
 
