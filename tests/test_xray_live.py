@@ -290,8 +290,8 @@ def test_a_reader_that_does_not_read_costs_no_memory(live: Live, monkeypatch: py
     stream = live.stream(SO_RCVBUF=4096)
     [connection] = live.page._service.connections
 
-    def trace() -> Any:
-        return live.recorder.begin("127.0.0.1:1", "GET /" + "x" * 10000)
+    def trace(size: int = 10000) -> Any:
+        return live.recorder.begin("127.0.0.1:1", "GET /" + "x" * size)
 
     def until(condition: Callable[[], object]) -> None:
         def look() -> object:
@@ -303,7 +303,7 @@ def test_a_reader_that_does_not_read_costs_no_memory(live: Live, monkeypatch: py
     until(lambda: not connection.writable)
     gone = weakref.ref(trace())
     for _ in range(250):
-        trace()
+        trace(1)
     eventually(lambda: gc.collect() is not None and gone() is None)
     assert connection.transport.get_write_buffer_size() < 4_000_000
     assert len(live.recorder.traces) == 200
