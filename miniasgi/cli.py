@@ -22,7 +22,7 @@ from .server import Server
 from .supervisor import Supervisor
 
 
-def _project_defaults() -> dict[str, Any]:
+def project_defaults() -> dict[str, Any]:
     """The table `[tool.miniasgi]` of ./pyproject.toml; a key is the name of an option."""
     try:
         project = tomllib.loads(Path("pyproject.toml").read_text("utf-8"))
@@ -51,7 +51,7 @@ class _Command(click.Command):
         return super().main(args, prog_name, **extra)
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
-        return super().make_context(*args, default_map=_project_defaults(), **extra)
+        return super().make_context(*args, default_map=project_defaults(), **extra)
 
 
 @click.command(cls=_Command, context_settings={"auto_envvar_prefix": "MINIASGI"}, params=[*map(click_option, OPTIONS)])

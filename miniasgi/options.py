@@ -15,7 +15,9 @@ from .config import Config, kind, takes_class
 OPTIONS = [field for field in dataclasses.fields(Config) if field.metadata]
 
 
-class _Header(click.types.StringParamType):
+class Header(click.types.StringParamType):
+    """`Name: value` as a pair."""
+
     name = "name:value"
     envvar_list_splitter = "\n"  # $MINIASGI_HEADERS: one a line, as values have spaces
 
@@ -43,7 +45,7 @@ def click_option(field: "dataclasses.Field[Any]") -> click.Option:
     elif origin is Literal:
         value = (_Word if takes_class(field) else click.Choice)(get_args(value))
     elif origin is Sequence:  # one flag for each of its members
-        flag, value = flag.removesuffix("s"), str if get_args(value) == (str,) else _Header()
+        flag, value = flag.removesuffix("s"), str if get_args(value) == (str,) else Header()
     elif origin is dict:  # a path; in pyproject.toml it may be a table
         value = click.UNPROCESSED
     return click.Option(

@@ -164,8 +164,8 @@ def test_a_trace_without_hops() -> None:
 
 def test_the_line_of_a_request() -> None:
     assert line(samples.chat(Recorder(), 2), False) == (
-        "#1 POST /v1/chat/completions -> 200  10.90 ms  client 10.9  socket 0.27  parser 0.04  server 0.06  "
-        "asgi 9.0  fastapi 2.9  pydantic 0.09  app 0.70"
+        "#1 POST /v1/chat/completions -> 200  10.90 ms  client 1.6  socket 0.16  parser 0.04  server 0.06  "
+        "asgi 1.2  fastapi 2.1  pydantic 0.09  app 0.70"
     )
 
 

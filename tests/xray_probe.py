@@ -21,7 +21,7 @@ def probe(app: str, *requests: str, **options: Any) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])  # type: ignore[no-any-return]
 
 
-def full_app() -> Any:
+def full_app() -> Any:  # noqa: C901
     """One of each thing that FastAPI has."""
     from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException, WebSocket
     from fastapi.middleware.gzip import GZipMiddleware

@@ -86,14 +86,14 @@ class TransformersEngine:
         """Loads the model and lets it say something, so that nobody's first request pays for that."""
         try:
             await in_background(self._load)
+            async for _ in self.generate(self.encode([{"role": "user", "content": "Hello"}]), Sampling(2)):
+                pass
         except Exception as error:
             self._trouble = f"the model cannot be loaded: {error}"
             raise
         finally:
             self.loading = False
         self._trouble = None
-        async for _ in self.generate(self.encode([{"role": "user", "content": "Hello"}]), Sampling(2)):
-            pass
         gc.collect()
         gc.freeze()  # what lives as long as the process need not be looked at by each collection
 

@@ -40,12 +40,12 @@ def _watched(cls: Any, recorder: Recorder) -> Any:
         @quiet
         def entered(scope: Scope) -> tuple[Trace, Hop] | None:
             trace = recorder.active()
-            return trace and (trace, trace.begin("middleware", name, where))
+            return None if trace is None else (trace, trace.begin("middleware", name, where))
 
         @quiet
         def left(visit: tuple[Trace, Hop] | None, error: BaseException | None) -> None:
             if visit is not None:
-                visit[0].end(visit[1], error if isinstance(error, Exception) else None)
+                visit[0].end(visit[1], error)
 
         async def layer(scope: Scope, receive: Receive, send: Send) -> None:
             visit = entered(scope) if scope["type"] != "lifespan" else None

@@ -109,6 +109,13 @@ class Hop:
             "waits": self.waits,
         }
 
+    @classmethod
+    def from_json(cls, seen: dict[str, Any]) -> "Hop":
+        """A hop that another process has seen; both must be of one machine, for the times."""
+        raw, place = seen["raw"], seen["place"]
+        fields = {name: seen[name] for name in cls.__dataclass_fields__ if name not in ("raw", "where")}
+        return cls(**fields, raw=raw and base64.b64decode(raw), where=place and Place(*place))
+
 
 @dataclass(slots=True, weakref_slot=True, eq=False)
 class Trace:
@@ -167,11 +174,13 @@ class Trace:
         return hop
 
     def end(self, hop: Hop, error: BaseException | None = None, **data: Any) -> None:
-        """The hop is over, now; `error` if it failed."""
+        """The hop is over, now; `error` if it failed, or was cancelled, which is no failure."""
         hop.end_ns = perf_counter_ns()
-        if error is not None:
+        if isinstance(error, Exception):
             hop.failed = True
             data["error"] = error
+        elif error is not None:
+            data["cancelled"] = type(error).__name__
         self.describe(hop, **data)
         self.changed(self)
 

@@ -46,7 +46,9 @@ class Recorder:
         trace.secrets.learn(headers)
         trace.title = trace.secrets.mask(title)
         for hop in hops:
+            size = hop.size  # of all bytes; only some were kept
             trace.describe(hop, hop.raw, **hop.data)  # with what is known to be secret now
+            hop.size = size
             trace.hops.append(hop)
         self.traces.append(trace)
         while len(self.traces) > self.kept:  # the oldest, but rather one that is over

@@ -8,6 +8,7 @@ message can be masked together with what came before it, and cut off again.
 import base64
 import binascii
 import contextlib
+import functools
 import json
 import re
 import urllib.parse
@@ -25,12 +26,14 @@ _PATTERNS = re.compile(
     | [(\[]\s*b?["']{_NAME}["'],\s*b?["']  (?P<pair>{_QUOTED})        # a header as ASGI has it
     )"""
 )
+_HINTS = ("authorization", "cookie", "passw", "secret", "credential", "key", "session", "token")  # of `_NAME`
 _SHORTEST = 6  # characters: whatever is shorter turns up by chance
 _LONGEST_LINE = 65536
 # What a cookie may say that is in no way its own (RFC 6265 4.1).
 _ATTRIBUTES = {"HttpOnly", "Secure", "SameSite=lax", "SameSite=strict", "SameSite=none", "strict"}
 
 
+@functools.lru_cache(1024)
 def is_secret(name: str) -> bool:
     """True for the name of a header, or of a field, whose value must not be shown."""
     return re.fullmatch(_NAME, name, re.IGNORECASE) is not None
@@ -55,7 +58,9 @@ class Secrets:
         """The text, with asterisks in place of secrets; of the same length."""
         for value in self._values:
             text = text.replace(value, "*" * len(value))
-        return _PATTERNS.sub(_starred, text)
+        lower = text.lower()
+        # Nearly no text has a telling name in it, and to see that is ten times cheaper.
+        return _PATTERNS.sub(_starred, text) if any(hint in lower for hint in _HINTS) else text
 
     def mask_field(self, name: str, text: str) -> str:
         """The value of something that has a name."""
