@@ -31,6 +31,7 @@ class View:
         self.window.types("body", "".join(keys))
 
     def opens(self, number: int) -> None:
+        eventually(lambda: self.window.texts(f"#requests [data-key='{number}']"))
         self.window.find(f"#requests [data-key='{number}'] button").click()
         eventually(lambda: self.window.run("return document.title").startswith(f"#{number} "))
 
