@@ -14,7 +14,7 @@ _CLICK = """
 """
 _READY = """
   const asked = performance.getEntriesByType("resource").some((entry) => entry.name.includes("/source?"))
-  return document.querySelector("#rows .row") && (!asked || document.querySelector(".lines")) && document.fonts.status === "loaded"
+  return document.querySelector("#rows .row") && (!asked || document.querySelector(".lines"))
 """
 
 

@@ -14,9 +14,12 @@ from . import xray_samples as samples
 LAYERS = get_args(Layer)
 # What the taps name their hops; those of the samples come with them.
 NAMES = [
+    ("client", "message received 'hi'"),
+    ("client", "close 1000 sent"),
     ("socket", "pause reading"),
     ("socket", "resume writing"),
     ("socket", "client left: it sends no more"),
+    ("socket", "the client closes"),
     ("socket", "closed"),
     ("parser", "event str"),
     ("parser", "event Ping"),

@@ -17,6 +17,11 @@ _SENTENCES: dict[Layer, dict[str, str]] = {
         " knows of it.",
         r"send": "The client hands the bytes of its request to its kernel; nobody has read them yet.",
         r"recv": "Bytes of the response reach the client; how they are cut into pieces means nothing (RFC 9112 6).",
+        r"message sent": "A WebSocket message of the client; its frame is masked, as a client's must be (RFC 6455 5.3).",
+        r"message received": "A WebSocket message has reached the client, whole (RFC 6455 5.4).",
+        r"pong sent": "The client answers a ping: it is still there (RFC 6455 5.5.3).",
+        r"close \d+ sent": "The client's close frame: it will send no more messages (RFC 6455 5.5.1).",
+        r"close \d+ received": "The server's close frame, and its code (RFC 6455 7.4).",
         r"": "Something that the client does; all else here happens in the server.",
     },
     "socket": {
@@ -29,7 +34,8 @@ _SENTENCES: dict[Layer, dict[str, str]] = {
         r"pause writing": "The client is slow to read: too much is unsent, so from now on send() has to wait.",
         r"resume writing": "The client has caught up: send() may go on.",
         r"client left": "The client has closed its side of the connection; the app hears http.disconnect on receive().",
-        r"(closed|close)": "The connection is over; what is still unsent gets a few seconds to reach the client"
+        r"the client closes": "The client has said that it will send no more; nothing is left to answer.",
+        r"closed": "The connection is over; what is still unsent gets a few seconds to reach the client"
         " (RFC 9112 9.6).",
         r"": "Something between the server and the kernel: bytes on their way in or out, or the connection itself.",
     },
@@ -117,8 +123,8 @@ _SENTENCES: dict[Layer, dict[str, str]] = {
     },
     "pydantic": {
         r"construct": "Your code makes a model, and Pydantic checks its fields; if they do not fit, it raises.",
-        r"validate": "Pydantic checks a value against its type and converts it; if it cannot, the client gets a 422"
-        " that says why.",
+        r"validate": "Pydantic checks a value against its type and converts it; if it cannot, FastAPI"
+        " answers with a 422, unless the app has its own way.",
         r"serialize": "Pydantic turns a value into JSON, or into what JSON can be made of.",
         r"": "Pydantic at work on a value: from outside to your types, or back.",
     },
