@@ -26,6 +26,7 @@ from examples.inference.answers import Stopper
 from examples.inference.background import in_background
 from examples.inference.main import create_app
 from examples.inference.settings import Settings
+from miniasgi.types import App, Receive, Scope, Send
 
 from .fake_engine import FakeEngine
 from .vocabulary import PATIENCE, Gate, Running, eventually, post, serving, spawned
@@ -133,6 +134,26 @@ def test_text_is_text_whatever_it_is(site: Any) -> None:
     assert here.openai.chat.completions.create(**ASK).choices[0].message.content == odd
     chunks = here.openai.chat.completions.create(**ASK, stream=True)
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == odd
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_server_under_x_ray_is_told_on(stream: bool) -> None:
+    """In an extension of ours; without it, there is no such header."""
+    found = []
+    for extensions in ({}, {"miniasgi.xray": {"url": "http://127.0.0.1:1/x"}}):
+        transport = httpx.ASGITransport(extended(create_app(engine=FakeEngine()), extensions))
+        async with httpx.AsyncClient(transport=transport, base_url="http://app") as client:
+            reply = await client.post("/v1/chat/completions", json=ASK | {"stream": stream})
+            assert reply.status_code == 200
+            found.append(reply.headers.get("x-ray"))
+    assert found == [None, "http://127.0.0.1:1/x"]
+
+
+def extended(app: App, extensions: dict[str, Any]) -> App:
+    async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
+        await app({**scope, "extensions": extensions}, receive, send)
+
+    return wrapped
 
 
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])

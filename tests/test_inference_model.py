@@ -4,13 +4,15 @@ One server for all tests of this file (that one process of pytest-xdist runs).
 """
 
 import asyncio
+import itertools
 import json
 import logging
 import os
 import random
 import signal
+import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +24,12 @@ import pytest
 pytest.importorskip("torch", reason="needs PyTorch: scripts/setup standard,inference dev")
 
 from examples.inference.embedder import Batcher, Embedder
-from examples.inference.engine import TransformersEngine
+from examples.inference.engine import Sampling, TransformersEngine
 from examples.inference.main import create_app
 from examples.inference.settings import Settings
 
 from .browser import Browser
+from .recorder import Recorder, recording
 from .vocabulary import Running, Spawned, eventually, post, serving
 
 PATIENCE = 60.0  # seconds: PyTorch takes its time, and the machine may be busy
@@ -58,6 +61,7 @@ class Site:
             "requests": len(manager.batch_processor.scheduler.active_requests),
             "waiting": len(manager.batch_processor.scheduler.waiting_requests),
             "handlers": len(manager.output_router.result_handlers),
+            "riders": len(self.engine._steps._riders),
             "guests": self.app.state.house.guests,
         }
 
@@ -71,6 +75,7 @@ def site() -> Iterator[Site]:
     with serving(app) as running:
         here = Site(running, app)
         eventually(lambda: httpx.get(f"{here.url}/ready").status_code == 200, PATIENCE)
+        eventually(app.state.loading.done, PATIENCE)  # it has said something: no test meets that in its batches
         yield here
         here.openai.close()
 
@@ -226,6 +231,83 @@ def test_an_engine_that_dies_is_not_ready_and_tells_everybody(monkeypatch: pytes
             here.ask("What is ASGI?")
         assert httpx.get(f"{here.url}/health").status_code == 200
         here.openai.close()
+
+
+# What OpenTelemetry is told (the rest: test_inference_spans.py):
+
+
+@pytest.fixture
+def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
+    return recording(monkeypatch)
+
+
+async def test_a_batch_is_linked_to_each_request_that_rides_in_it(
+    site: Site, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go, steps, manager = threading.Event(), site.engine._steps, site.engine._manager
+    compute = steps._compute
+    monkeypatch.setattr(steps, "_compute", lambda: (go.wait(PATIENCE), compute()))
+    async with openai.AsyncOpenAI(base_url=f"{site.url}/v1", api_key="-", timeout=PATIENCE) as client:
+
+        def ask(tokens: int) -> Any:
+            messages: list[Any] = [{"role": "user", "content": "What is ASGI?"}]
+            options = {"model": site.engine.name, "temperature": 0, "max_tokens": tokens}
+            return asyncio.create_task(client.chat.completions.create(messages=messages, **options))
+
+        first = ask(3)
+        await asyncio.to_thread(eventually, lambda: recorder.named("gpu.forward"))
+        others = [ask(tokens) for tokens in (2, 4, 6)]
+        await asyncio.to_thread(eventually, lambda: manager.input_queue.qsize() == 3)
+        go.set()
+        answers = await asyncio.gather(first, *others)
+    batches = recorder.named("gpu.forward")
+    assert [batch.attributes["batch.size"] for batch in batches] == [1, 4, 4, 2, 2, 1, 1]
+    assert [len(batch.links) for batch in batches] == [1, 4, 4, 2, 2, 1, 1]
+    queued = [span for span in recorder.spans if span.events]  # one of FastAPI's in each request
+    rides = [sum(span.id in batch.links for batch in batches) for span in queued]
+    assert sorted(rides) == sorted(answer.usage.completion_tokens for answer in answers) == [2, 3, 4, 6]
+    prompt = answers[0].usage.prompt_tokens
+    assert [span.events[0][0] for span in queued] == ["model.queued"] * 4
+    assert sorted(span.events[0][1]["waiting"] for span in queued) == [0, 0, 1, 2]
+    encoded = recorder.named("tokenizer.encode")
+    assert [(span.parent, span.attributes) for span in encoded] == [
+        (span.id, {"prompt.tokens": prompt}) for span in queued
+    ]
+    assert batches[0].attributes["batch.tokens"] == prompt
+    assert batches[2].attributes["batch.tokens"] == 4
+    assert all(batch.ended for batch in batches)
+
+
+async def test_who_has_left_is_linked_no_more(site: Site, recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone, steps, numbers = threading.Event(), site.engine._steps, itertools.count()
+    compute = steps._compute
+    monkeypatch.setattr(steps, "_compute", lambda: (next(numbers) == 3 and gone.wait(PATIENCE), compute()))
+
+    async def ride(pieces: int) -> int:
+        """The id of a request that leaves after so many pieces."""
+        with recorder.start_as_current_span("request") as span:
+            async with aclosing(site.engine.generate(prompt, Sampling(12, temperature=0))) as answer:
+                async for _ in answer:
+                    if not (pieces := pieces - 1):
+                        break
+        return span.id
+
+    prompt = site.engine.encode([{"role": "user", "content": "What is ASGI?"}])
+    short, long = asyncio.create_task(ride(1)), asyncio.create_task(ride(100))
+    await short
+    gone.set()
+    await long
+    first, *_, last = recorder.named("gpu.forward")
+    assert short.result() in first.links
+    assert all(batch.links == [long.result()] for batch in recorder.named("gpu.forward")[4:])
+    assert last.links == [long.result()]
+    await asyncio.to_thread(eventually, site.is_clean, PATIENCE)
+
+
+def test_who_is_not_recorded_is_linked_nowhere(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("examples.inference.spans.tracer", recorder := Recorder())
+    assert site.text("What is ASGI?", max_tokens=4)
+    assert not recorder.named("gpu.forward")
 
 
 # Embeddings:

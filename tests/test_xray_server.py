@@ -320,7 +320,7 @@ def talk(make: Any) -> list[Any]:
 
 def test_a_tap_that_raises_leaves_the_answers_intact(monkeypatch: pytest.MonkeyPatch) -> None:
     expected, taps, real = talk(Server), faults(), quiet.call
-    assert len(taps) > 25, taps
+    assert len(taps) > 20, taps
     for tap in taps:
         monkeypatch.setattr(quiet, "_failed", set())
 

@@ -28,7 +28,9 @@ router = APIRouter(prefix="/v1")
 
 
 @router.post("/chat/completions", dependencies=[Authorized])
-async def chat(body: ChatRequest, request: Request, background: BackgroundTasks, engine: Ready, house: Admitted) -> Any:
+async def chat(
+    body: ChatRequest, request: Request, response: Response, background: BackgroundTasks, engine: Ready, house: Admitted
+) -> Any:
     """An answer, whole or as a stream of server-sent events."""
     check_model(body.model, engine.name)
     settings = request.app.state.settings
@@ -41,7 +43,9 @@ async def chat(body: ChatRequest, request: Request, background: BackgroundTasks,
     head = {"id": ident, "object": "chat.completion", "created": int(time.time()), "model": engine.name}
     if body.stream:
         with_usage = body.stream_options is not None and body.stream_options.include_usage
-        return EventStream(completion_events(head, pieces, usage, with_usage), BackgroundTask(log_usage, ident, usage))
+        events = completion_events(head, pieces, usage, with_usage)
+        return EventStream(events, BackgroundTask(log_usage, ident, usage), xray(request))
+    response.headers.update(xray(request))
     background.add_task(log_usage, ident, usage)
     piece = await unless_gone(request, whole(pieces))
     if piece is None:
@@ -50,6 +54,12 @@ async def chat(body: ChatRequest, request: Request, background: BackgroundTasks,
     message = {"role": "assistant", "content": piece.text}
     choice = {"index": 0, "message": message, "finish_reason": piece.finish, "logprobs": None}
     return {**head, "choices": [choice], "usage": usage.json()}
+
+
+def xray(request: Request) -> dict[str, str]:
+    """A header with the address where what the server does for this request can be seen, if it says so."""
+    found = request.scope.get("extensions", {}).get("miniasgi.xray")
+    return {"X-Ray": found["url"]} if found else {}
 
 
 def room_for(engine: Engine, prompt: list[int], wanted: int) -> int:
@@ -97,9 +107,9 @@ class EventStream(StreamingResponse):
 
     media_type = "text/event-stream"
 
-    def __init__(self, events: AsyncGenerator[str, None], background: BackgroundTask) -> None:
+    def __init__(self, events: AsyncGenerator[str, None], background: BackgroundTask, more: dict[str, str]) -> None:
         # Proxies like to collect: nginx is told not to, and nobody may compress it.
-        headers = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
+        headers = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no", **more}
         super().__init__(events, headers=headers, background=background)
         self._events = events
 

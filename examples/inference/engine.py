@@ -11,10 +11,13 @@ import itertools
 import queue
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, Protocol
 
+from . import spans
 from .background import in_background
 from .settings import Settings
+from .steps import Steps
 
 Finish = Literal["stop", "length"]
 
@@ -83,14 +86,14 @@ class TransformersEngine:
         """Loads the model and lets it say something, so that nobody's first request pays for that."""
         try:
             await in_background(self._load)
+            async for _ in self.generate(self.encode([{"role": "user", "content": "Hello"}]), Sampling(2)):
+                pass
         except Exception as error:
             self._trouble = f"the model cannot be loaded: {error}"
             raise
         finally:
             self.loading = False
         self._trouble = None
-        async for _ in self.generate(self.encode([{"role": "user", "content": "Hello"}]), Sampling(2)):
-            pass
         gc.collect()
         gc.freeze()  # what lives as long as the process need not be looked at by each collection
 
@@ -116,6 +119,7 @@ class TransformersEngine:
             batching.num_blocks = settings.max_requests * -(-min(self.context, 2048) // _PAGE)
         self._vocabulary = model.config.vocab_size
         self._manager = model.init_continuous_batching(config, batching)
+        self._steps = Steps(self._manager, partial(torch.cuda.Event, enable_timing=True) if device == "cuda" else None)
         self._manager.start()
 
     async def close(self) -> None:
@@ -125,7 +129,11 @@ class TransformersEngine:
 
     def encode(self, messages: list[dict[str, str]]) -> list[int]:
         """The conversation as the model wants to read it, up to where its answer begins."""
-        ids: list[int] = self._tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+        with spans.tracer.start_span("tokenizer.encode") as span:
+            ids: list[int] = self._tokenizer.apply_chat_template(
+                messages, add_generation_prompt=True, return_dict=False
+            )
+            span.set_attribute("prompt.tokens", len(ids))
         return ids
 
     async def generate(self, prompt: list[int], sampling: Sampling) -> AsyncGenerator[Piece, None]:
@@ -137,6 +145,7 @@ class TransformersEngine:
         decoder, seen, untold = DecodeStream(skip_special_tokens=True), 0, list[int]()
         finish: Finish | None = None
         try:
+            self._steps.enter(number, len(prompt))
             if not self._manager.add_request(
                 prompt,
                 request_id=number,
@@ -166,6 +175,7 @@ class TransformersEngine:
                     text += self._tokenizer.decode(untold, skip_special_tokens=True)
                 yield Piece(text, len(tokens), finish)
         finally:
+            self._steps.leave(number)
             if finish is None:
                 self._forget(number)
 

@@ -118,8 +118,7 @@ class Watcher:
 
     def _end(self, call: _Call, error: BaseException | None, value: Any) -> None:
         waited = f"{call.waits} times, {call.waited_ns // 1000} us" if call.waits else None
-        is_error = isinstance(error, Exception)
-        call.trace.end(call.hop, error if is_error else None, suspended=waited, returned=value)
+        call.trace.end(call.hop, error, suspended=waited, returned=value)
 
 
 def _functions(app: Any) -> Iterator[Callable[..., Any]]:
@@ -142,7 +141,7 @@ def _dependencies(dependant: Any) -> Iterator[Callable[..., Any]]:
         yield from _dependencies(member)
 
 
-def _plain(function: Any) -> Callable[..., Any]:
+def _plain(function: Any) -> Any:
     """The function behind a partial, a decorator or a callable object."""
     while isinstance(function, functools.partial):
         function = function.func

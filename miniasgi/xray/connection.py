@@ -56,10 +56,15 @@ class WatchedParser:
 
 
 class WatchedConnection(Connection):
-    """A connection whose hops are kept. `recorder` is set by whoever makes a server's own subclass."""
+    """A connection whose hops are kept."""
 
     websocket_class = WatchedWebSocket
     recorder: Recorder
+
+    @classmethod
+    def for_recorder(cls, recorder: Recorder) -> "type[WatchedConnection]":
+        """The class for a server of its own: the server makes connections, and knows no recorder."""
+        return type(cls.__name__, (cls,), {"recorder": recorder})
 
     def __init__(self, service: Service) -> None:
         super().__init__(service)
@@ -108,12 +113,14 @@ class WatchedConnection(Connection):
             hop.end_ns = perf_counter_ns()
 
     def eof_received(self) -> bool:
-        self._note("socket", "client left: it sends no more", Connection.eof_received)
+        name = "client left: it sends no more" if self._cycle is not None else "the client closes"
+        self._note("socket", name, Connection.eof_received)
         return super().eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._note("socket", "client left: the connection is closed", Connection.connection_lost, error=exc)
         cycle = self._cycle
+        name = "closed" if cycle is None else "client left: the connection is closed"
+        self._note("socket", name, Connection.connection_lost, error=exc)
         super().connection_lost(exc)
         if cycle is not None and self._cycle is None:  # nobody will answer it
             self._on_over("call", "response")

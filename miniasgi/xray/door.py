@@ -78,7 +78,7 @@ class Visit:
         if isinstance(error, Exception):
             where = place_of_error(error)
             trace.instant("app", f"raised {type(error).__name__}", where, error=error).failed = True
-        trace.end(self.call, error if isinstance(error, Exception) else None, cancelled=error and "yes")
+        trace.end(self.call, error)
         self.door.recorder.settle(trace, *(("call",) if self.watched else ("call", "response")))
 
     async def receive(self) -> Message:

@@ -4,6 +4,7 @@ Owns a layer around each of them. Knows no other framework: any other app has no
 loses these hops alone.
 """
 
+import functools
 from typing import Any
 
 from ..types import App, Receive, Scope, Send
@@ -32,17 +33,19 @@ def _watched(cls: Any, recorder: Recorder) -> Any:
 
     def make(app: App, *args: Any, **options: Any) -> App:
         middleware: App = cls(app, *args, **options)
-        where = place_of(getattr(cls, "__call__", cls))  # noqa: B004
+        own = options.get("dispatch")  # what `@app.middleware("http")` is put around
+        name = f"{cls.__name__}({own.__name__})" if own is not None else cls.__name__
+        where = place_of(own or getattr(cls, "__call__", cls))  # noqa: B004
 
         @quiet
         def entered(scope: Scope) -> tuple[Trace, Hop] | None:
             trace = recorder.active()
-            return trace and (trace, trace.begin("middleware", name, where))
+            return None if trace is None else (trace, trace.begin("middleware", name, where))
 
         @quiet
         def left(visit: tuple[Trace, Hop] | None, error: BaseException | None) -> None:
             if visit is not None:
-                visit[0].end(visit[1], error if isinstance(error, Exception) else None)
+                visit[0].end(visit[1], error)
 
         async def layer(scope: Scope, receive: Receive, send: Send) -> None:
             visit = entered(scope) if scope["type"] != "lifespan" else None
@@ -55,6 +58,4 @@ def _watched(cls: Any, recorder: Recorder) -> Any:
 
         return layer
 
-    name = getattr(cls, "__name__", type(cls).__name__)
-    make.__name__ = name
-    return make
+    return functools.update_wrapper(make, cls, updated=())

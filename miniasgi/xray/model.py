@@ -174,11 +174,13 @@ class Trace:
         return hop
 
     def end(self, hop: Hop, error: BaseException | None = None, **data: Any) -> None:
-        """The hop is over, now; `error` if it failed."""
+        """The hop is over, now; `error` if it failed, or was cancelled, which is no failure."""
         hop.end_ns = perf_counter_ns()
-        if error is not None:
+        if isinstance(error, Exception):
             hop.failed = True
             data["error"] = error
+        elif error is not None:
+            data["cancelled"] = type(error).__name__
         self.describe(hop, **data)
         self.changed(self)
 

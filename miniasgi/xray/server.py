@@ -64,7 +64,7 @@ class XrayServer(Server):
         self.page = LivePage(self.recorder) if page else None
         self.taps: dict[str, str] = {}  # why those that are off are off
         self._server_timing, self._unsafe = server_timing, unsafe
-        self.connection_class = type("Watched", (WatchedConnection,), {"recorder": self.recorder})
+        self.connection_class = WatchedConnection.for_recorder(self.recorder)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """As the server's, with the page before it, so that the app can be told its address."""
@@ -121,7 +121,7 @@ class XrayServer(Server):
         logger.info("x-ray sees: %s%s", ", ".join(on), f"; not: {', '.join(off)}" if off else "")
         if self.page is not None:
             logger.warning(
-                "x-ray: requests cost about 3 times the CPU, and are kept with their data: not for production"
+                "x-ray: requests cost several times the CPU, and are kept with their data: not for production"
             )
             logger.info("x-ray is shown on %s", self.page.address)
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace as otel
-from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, StatusCode, Tracer, TracerProvider
+from opentelemetry.trace import Span, SpanContext, SpanKind, StatusCode, Tracer, TracerProvider
 
 from ..types import Scope
 from ..watchdog import is_apps
@@ -49,7 +49,7 @@ def install(recorder: Recorder) -> None:
 @quiet
 def enter(recorder: Recorder, trace: Trace, scope: Scope) -> None:
     """Makes the spans of an app without FastAPI belong to the trace, too; call it in the app's task."""
-    span = NonRecordingSpan(_context(trace, recorder))
+    span = XraySpan("", SpanKind.SERVER, {}, [trace], _context(trace, recorder))
     otel_context.attach(otel.set_span_in_context(span))
 
 
@@ -90,7 +90,7 @@ class XrayTracer(Tracer):
         return XraySpan(name, kind, attributes, traces, _context(traces[0], recorder))
 
     @contextlib.contextmanager
-    def start_as_current_span(self, name: str, *args: Any, **options: Any) -> Iterator[Span]:
+    def start_as_current_span(self, name: str, *args: Any, **options: Any) -> Iterator[Span]:  # type: ignore[override]
         names = ("end_on_exit", "record_exception", "set_status_on_exception")
         uses = {key: options.pop(key, True) for key in names}
         span = self.start_span(name, *args, **options)
@@ -158,12 +158,12 @@ class XraySpan(Span):
             self._over = True
             for trace, hop in zip(self._traces, self._hops, strict=False):
                 trace.end(hop)
+                if end_time is not None:  # a GPU's, say, which is known only later
+                    hop.end_ns = max(hop.start_ns, end_time - _ahead())
 
     def _tell_values(self) -> None:
         """What the dependencies gave is known once they are over: now."""
-        from fastapi.telemetry import get_telemetry_data
-
-        if (data := get_telemetry_data()) is not None:
+        if (data := _fastapis_data()) is not None:
             for trace in self._traces:
                 for hop in reversed(trace.hops):
                     if hop.name == "fastapi.dependencies":
@@ -177,7 +177,6 @@ class SpanReader:
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
         self._traces: dict[int, list[Trace]] = {}
-        self._ahead = time.time_ns() - time.perf_counter_ns()
 
     @quiet
     def on_start(self, span: Any, parent_context: Any = None) -> None:
@@ -194,7 +193,7 @@ class SpanReader:
             if span.kind is SpanKind.SERVER:
                 _tell_route(trace, attributes.get("http.route"))
                 continue
-            start, end = span.start_time - self._ahead, span.end_time - self._ahead
+            start, end = span.start_time - _ahead(), span.end_time - _ahead()
             hop = Hop(_layer(span.name), trace.secrets.mask(span.name), start, end, where=_place(span.name, attributes))
             hop.failed = span.status.status_code is StatusCode.ERROR
             trace.describe(hop, **{key: value for key, value in attributes.items() if key != _FUNCTION})
@@ -224,6 +223,11 @@ def _context(trace: Trace, recorder: Recorder) -> SpanContext:
     return SpanContext(int(trace.id, 16), span_id, is_remote=False, trace_flags=_SAMPLED)
 
 
+def _ahead() -> int:
+    """By how many nanoseconds the clock of the epoch is ahead of ours."""
+    return time.time_ns() - time.perf_counter_ns()
+
+
 def _tell_route(trace: Trace, route: Any) -> None:
     name = f"route matched: {route}"
     if route and all(hop.name != name for hop in trace.hops):
@@ -236,10 +240,17 @@ def _layer(name: str) -> Layer:
 
 
 def _place(name: str, attributes: Mapping[str, Any]) -> Place | None:
-    """Of the function that a span names; else of the app's line that started it."""
+    """Of the endpoint, or of the function that a span names; else of the app's line that started it."""
+    if name == "fastapi.endpoint" and (data := _fastapis_data()) and data.request is not None:
+        return place_of(data.request.scope.get("endpoint"))
     if function := attributes.get(_FUNCTION):
         return _place_named(function)
     return None if name.startswith("fastapi.") else _apps_place()
+
+
+def _fastapis_data() -> Any:
+    """What FastAPI knows of the present request; None before 0.142."""
+    return getattr(sys.modules.get("fastapi.telemetry"), "get_telemetry_data", lambda: None)()
 
 
 def _place_named(function: str) -> Place | None:

@@ -119,8 +119,6 @@ class Watcher:
 def _label(parts: tuple[Any, ...], name: str) -> str:
     """`Prompt`; or `prompt: Prompt` for a parameter: to FastAPI it is `Annotated[Prompt, ..., Field(alias=...)]`."""
     kind, *rest = parts
-    if not rest:
-        return name
-    alias = getattr(rest[-1], "alias", None)
-    text = kind.__name__ if isinstance(kind, type) else str(kind).replace("typing.", "")
+    text = kind.__name__ if isinstance(kind, type) else str(kind).replace("typing.", "") if rest else name
+    alias = getattr(rest[-1], "alias", None) if rest else None
     return f"{alias}: {text}" if isinstance(alias, str) else text
