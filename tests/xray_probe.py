@@ -146,10 +146,9 @@ def sdk_app() -> Any:
 
 
 def main(order: dict[str, Any]) -> None:
-    from miniasgi import Server
     from miniasgi.xray import quiet
-    from miniasgi.xray.server import XrayServer
 
+    from .test_xray_server import unseen
     from .vocabulary import eventually, logged, serving
 
     real, called = quiet.call, dict[str, None]()
@@ -160,22 +159,22 @@ def main(order: dict[str, Any]) -> None:
             raise RuntimeError("a broken tap")
         return real(function, *args, **kwargs)
 
-    def talk(make: Any) -> tuple[list[str], Any]:
-        with serving(order["app"], make=make, factory=True, date_header=False, timeout_keep_alive=0.3) as server:
+    def talk() -> tuple[list[str], Any]:
+        with serving(order["app"], make=unseen, factory=True, date_header=False, timeout_keep_alive=0.3) as server:
             answers = [server.connect().send(data.encode("latin-1")).read_all() for data in order["requests"]]
-            if make is not Server:
+            if "broken" not in order:
                 recorder = server.server.recorder  # type: ignore[attr-defined]
                 eventually(lambda: sum(t.done for t in recorder.traces) >= len(order["requests"]))
             return [answer.decode("latin-1") for answer in answers], server.server
 
     quiet.call = note
     with logged() as lines:
-        answers, server = talk(lambda config: XrayServer(config, page=False))
+        answers, server = talk()
     broken = {}
     for tap in called if order.get("faults") else ():
         quiet._failed.clear()
         order["broken"] = tap
-        found, _ = talk(lambda config: XrayServer(config, page=False))
+        found, _ = talk()
         broken[tap] = found == answers
     traces = [trace.json() for trace in server.recorder.traces]
     print(json.dumps({"answers": answers, "taps": server.taps, "traces": traces, "broken": broken, "log": lines}))

@@ -289,7 +289,7 @@ def _show(answer: Answer, saves: Sequence[Path], as_json: bool, width: int | Non
         picture = waterfall(answer.trace, width or shutil.get_terminal_size((_WIDTH, 0)).columns, colour)
         encoding = sys.stdout.encoding
         click.echo(picture.encode(encoding, "replace").decode(encoding), color=colour)
-    notes = ["The x-ray itself takes time, too: a request costs about 3 times the CPU."]
+    notes = ["The x-ray itself takes time, too: a request costs several times the CPU."]
     notes += [f"not seen: {answer.unseen}"] if answer.unseen else []
     for path in saves:
         save(path, [answer.trace])

@@ -147,7 +147,8 @@ class Trace:
 
     @property
     def failed(self) -> bool:
-        return (self.status or 0) >= 500 or any(hop.failed for hop in self.hops)
+        """A hop of it has failed, or the answer says so; over 1000 are the close codes of WebSockets."""
+        return 500 <= (self.status or 0) < 600 or any(hop.failed for hop in self.hops)
 
     def add(self, hop: Hop) -> None:
         """Keeps a hop, unless there are too many."""

@@ -70,6 +70,8 @@ class WatchedWebSocket(WebSocket):
         self.recorder.bind(self.scope, self.trace)
 
     def begin(self, early: bytes) -> None:
+        if early:
+            _on_ended(self._on_reading(early, "read, with the handshake"))
         super().begin(early)
         if self.task is None:  # refused: the app will never hear of it
             self._on_over("call", "response")
@@ -80,8 +82,8 @@ class WatchedWebSocket(WebSocket):
         _on_ended(hop)
 
     @quiet
-    def _on_reading(self, data: bytes) -> Hop:
-        return self.trace.begin("socket", "read", place_of(WebSocket.data_received), data, frame=frame_text(data))
+    def _on_reading(self, data: bytes, name: str = "read") -> Hop:
+        return self.trace.begin("socket", name, place_of(WebSocket.data_received), data, frame=frame_text(data))
 
     def on_event(self, event: Event | str | bytes) -> None:
         hop = self._on_event(event)
