@@ -1,5 +1,6 @@
 """`miniasgi xray`: real runs, from the words to the picture; and what the words mean."""
 
+import asyncio
 import json
 import os
 import re
@@ -13,10 +14,12 @@ from typing import Any
 import click
 import pytest
 
-from miniasgi.xray.command import Question, _question, main
+from miniasgi.xray.command import Question, _over, _question, main
+from miniasgi.xray.recorder import Recorder
 from miniasgi.xray.waterfall import columns
 
 from .vocabulary import PATIENCE, spawned
+from .xray_samples import trace
 
 APP = """
 import json
@@ -164,6 +167,29 @@ def test_an_interrupt_ends_it(tmp_path: Path) -> None:
         run.signal(signal.SIGINT)
         assert run.process.wait(PATIENCE) == 130
         assert "Traceback" not in run.log
+
+
+async def test_a_trace_is_waited_for_until_it_is_over() -> None:
+    recorder = Recorder()
+    made = trace(recorder, "GET /", done=False)
+    recorder.bind(scope := {}, made)
+    over = asyncio.create_task(_over(recorder, made.id))
+    await asyncio.sleep(0)
+    recorder.settle(made, "call")
+    await asyncio.sleep(0)
+    assert not over.done()
+    recorder.settle(made, "response")
+    assert await over is made
+    assert made.done
+    assert recorder.trace_of(scope) is None
+
+
+async def test_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("miniasgi.xray.command._LINGER", 0.01)
+    made = trace(recorder := Recorder(), "GET /", done=False)
+    assert await _over(recorder, made.id) is made
+    assert not made.done
+    assert recorder.listeners == set()
 
 
 # The words:
