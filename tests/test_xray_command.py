@@ -199,7 +199,7 @@ def words(*given: str) -> Question:
     """What the arguments mean."""
     context = main.make_context("xray", ["main:app", *given])
     own = context.params
-    return _question(own["method"], own["target"], own["headers"], own["data"], own["messages"])
+    return _question(own["method"], own["target"], own["request_headers"], own["data"], own["messages"])
 
 
 @pytest.mark.parametrize(
@@ -271,6 +271,14 @@ def test_headers_that_are_given_come_in_place_of_ours() -> None:
         "Content-type: x/y",
     ]
     assert found[-1] == "{}"
+
+
+def test_the_project_says_what_its_options_are_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MINIASGI_DATA", "x")
+    Path("pyproject.toml").write_text('[tool.miniasgi]\nheaders = [["a", "b"]]\nhttp = "h11"\nreload = true\n')
+    assert words() == Question("GET", "/")
+    assert main.make_context("xray", []).params["http"] == "h11"
 
 
 def test_options_of_the_server_are_those_of_its_own_command() -> None:
