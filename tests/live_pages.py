@@ -82,8 +82,8 @@ class Stream:
         self.client = client
         self.head = client.read_until(b"\r\n\r\n")
 
-    def next(self) -> tuple[str, list[dict[str, Any]]]:
-        """Its name, and the summaries in it."""
+    def next(self) -> tuple[str, Any]:
+        """Its name, and what it says."""
         text = b""
         while not text.endswith(b"\n\n"):
             size = int(self.client.read_until(b"\r\n"), 16)

@@ -195,7 +195,7 @@ def test_events_begin_with_all_that_is_kept(live: Live) -> None:
     traces = [samples.refused(live.recorder), samples.crashed(live.recorder)]
     stream = live.stream()
     assert b"content-type: text/event-stream" in stream.head.lower()
-    assert stream.next() == ("all", [trace.summary() for trace in traces])
+    assert stream.next() == ("all", {"kept": 200, "requests": [trace.summary() for trace in traces]})
     samples.chat(live.recorder)
     name, [summary] = stream.next()
     assert (name, summary["number"], summary["title"]) == ("changed", 3, "POST /v1/chat/completions")

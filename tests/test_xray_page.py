@@ -244,13 +244,23 @@ def test_the_address_names_the_request(live: Live, browser: Browser) -> None:
     view.window.page.refresh()
     view.window.sees("POST /predict?top_k=x", "#about")
     view.window.run("location.hash = '0'.repeat(32)")
-    view.window.sees("This request is not kept any more.", "#about")
+    view.window.sees("This request is not kept any more.\nOnly the last 200 are; this trace was 000", "#about")
     assert view.names == []
     live.recorder.traces.remove(second)
     view.window.find("#requests [data-key='2'] button").click()
     view.window.sees("This request is not kept any more.", "#about")
     eventually(lambda: len(view.requests) == 1)
     assert ["404" in line and f"/trace/{second.number} " in line for line in browser.complaints()] == [True]
+
+
+def test_the_list_forgets_what_the_server_does(live: Live, view: View) -> None:
+    live.recorder.kept = 2
+    view.window.page.refresh()
+    view.window.sees("live", "#state")
+    for number in range(1, 6):
+        samples.crashed(live.recorder)
+        view.window.sees(f"#{number}", "#requests")
+    eventually(lambda: [re.findall(r"#\d", text) for text in view.requests] == [["#5"], ["#4"], ["#1"]])  # 1 is shown
 
 
 def test_a_server_that_goes_is_noticed(browser: Browser) -> None:
@@ -291,7 +301,7 @@ def test_a_saved_page_needs_nobody(browser: Browser, tmp_path: Path) -> None:
     assert len(view.requests) == 3
     view.opens(1)
     view.clicks("read")
-    view.detail("def connection_made")
+    view.detail("def ")
     view.press("k", DOWN)
     view.window.sees("POST /predict?top_k=x", "#about")
     assert view.chosen
@@ -303,6 +313,8 @@ def test_a_saved_page_needs_nobody(browser: Browser, tmp_path: Path) -> None:
     view.window.page.get(f"{(tmp_path / 'saved.html').as_uri()}#{traces[0].id}")
     view.window.page.refresh()
     view.window.sees("POST /v1/chat/completions", "#about")
+    view.window.run("location.hash = 'another'")
+    view.window.sees("This request was not saved.", "#about")
 
 
 def test_a_saved_page_tells_little_of_who_saved_it() -> None:

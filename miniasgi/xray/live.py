@@ -133,7 +133,8 @@ class LivePage:
         """All traces in short, then again and again those that have changed; none while nothing does."""
         changes = Changes()
         with self.recorder.listening(changes.note):
-            everything = [trace.summary() for trace in list(self.recorder.traces)]
+            requests = [trace.summary() for trace in list(self.recorder.traces)]
+            everything = {"kept": self.recorder.kept, "requests": requests}
             yield b"retry: %d\nevent: all\n%b" % (_RETRY, _data(everything))
             while True:
                 changed = await changes.take()
