@@ -21,6 +21,7 @@ def hop(layer: Layer, name: str, at: float, took: float | None = 0.0, **extra: o
 def trace(recorder: Recorder, title: str, *hops: Hop, status: int | None = 200, done: bool = True) -> Trace:
     made = recorder.begin("127.0.0.1:37650", title, hops=hops)
     made.status, made.done = status, done
+    made.changed(made)
     return made
 
 

@@ -17,6 +17,11 @@ _SENTENCES: dict[Layer, dict[str, str]] = {
         " knows of it.",
         r"send": "The client hands the bytes of its request to its kernel; nobody has read them yet.",
         r"recv": "Bytes of the response reach the client; how they are cut into pieces means nothing (RFC 9112 6).",
+        r"message sent": "A WebSocket message of the client; its frame is masked, as a client's must be (RFC 6455 5.3).",
+        r"message received": "A WebSocket message has reached the client, whole (RFC 6455 5.4).",
+        r"pong sent": "The client answers a ping: it is still there (RFC 6455 5.5.3).",
+        r"close \d+ sent": "The client's close frame: it will send no more messages (RFC 6455 5.5.1).",
+        r"close \d+ received": "The server's close frame, and its code (RFC 6455 7.4).",
         r"": "Something that the client does; all else here happens in the server.",
     },
     "socket": {
@@ -29,7 +34,8 @@ _SENTENCES: dict[Layer, dict[str, str]] = {
         r"pause writing": "The client is slow to read: too much is unsent, so from now on send() has to wait.",
         r"resume writing": "The client has caught up: send() may go on.",
         r"client left": "The client has closed its side of the connection; the app hears http.disconnect on receive().",
-        r"(closed|close)": "The connection is over; what is still unsent gets a few seconds to reach the client"
+        r"the client closes": "The client has said that it will send no more; nothing is left to answer.",
+        r"closed": "The connection is over; what is still unsent gets a few seconds to reach the client"
         " (RFC 9112 9.6).",
         r"": "Something between the server and the kernel: bytes on their way in or out, or the connection itself.",
     },
@@ -38,12 +44,12 @@ _SENTENCES: dict[Layer, dict[str, str]] = {
         " be on its way.",
         r"event Body\(": "Some of the request's content, already freed from its framing (RFC 9112 6).",
         r"event End\(": "The request is complete: Content-Length bytes have come, or the last chunk (RFC 9112 6.3).",
-        r"event (Text|Bytes)|event (text|binary)": "A WebSocket message from the client, unmasked (RFC 6455 5.3, 5.6).",
-        r"event Ping|event ping": "A WebSocket ping: the answer is a pong with the same bytes (RFC 6455 5.5.2).",
-        r"event Pong|event pong": "A WebSocket pong: the client is still there (RFC 6455 5.5.3).",
-        r"event Close|event close": "A WebSocket close frame: each side sends one, then the connection ends (RFC 6455"
+        r"event (str|bytes|TextMessage|BytesMessage)": "A WebSocket message, unmasked (RFC 6455 5.3, 5.6).",
+        r"event Ping": "A WebSocket ping: the answer is a pong with the same bytes (RFC 6455 5.5.2).",
+        r"event Pong": "A WebSocket pong: the client is still there (RFC 6455 5.5.3).",
+        r"event CloseConnection": "A WebSocket close frame: each side sends one, then the connection ends (RFC 6455"
         " 5.5.1).",
-        r"(bad request|event BadRequest|refused)": "The bytes are no request that the server may guess about: it"
+        r"event BadRequest": "The bytes are no request that the server may guess about: it"
         " answers with an error, and closes (RFC 9112 2.2).",
         r"": "The parser turns bytes into events; it knows neither who sent them nor who will answer.",
     },
@@ -55,6 +61,12 @@ _SENTENCES: dict[Layer, dict[str, str]] = {
         r"drain": "Too much is unsent, so send() waits until the client has read some: that is flow control.",
         r"refused": "The server answers by itself, without the app: the request breaks a rule or a limit, or there are"
         " too many.",
+        r"want_body": "The app asks for content that has not come yet: from now on the client has a deadline; one that"
+        " waits for it gets a 100 (RFC 9110 10.1.1).",
+        r"sendfile": "The kernel copies a file to the socket; its bytes never pass through Python.",
+        r"finished": "The response is complete: the connection waits for the next request, or ends (RFC 9112 9.3).",
+        r"client left": "The client is gone, and nobody will take what the app still sends.",
+        r"closed": "The WebSocket is closed; the code says why (RFC 6455 7.4).",
         r"": "A step of the server between the bytes and the app.",
     },
     "asgi": {
@@ -71,7 +83,7 @@ _SENTENCES: dict[Layer, dict[str, str]] = {
         " event).",
         r"receive websocket\.disconnect": "The WebSocket is over, and this is why (ASGI WebSocket: Disconnect - receive"
         " event).",
-        r"receive": "The app waits for what comes next from its client; the call returns when there is something.",
+        r"receive$": "The app waits for what comes next from its client; the call returns when there is something.",
         r"send http\.response\.start": "Status and headers; the server holds them until the first content comes (ASGI"
         " HTTP: Response Start - send event).",
         r"send http\.response\.body": "A piece of the response's content; more_body says whether more will follow (ASGI"
@@ -88,7 +100,6 @@ _SENTENCES: dict[Layer, dict[str, str]] = {
         r"send websocket\.close": "The app ends the WebSocket, with a code (RFC 6455 7.4); before accept, it is a 403.",
         r"send websocket\.http\.response": "The app refuses the WebSocket with a response of its own (ASGI: Websocket"
         " Denial Response).",
-        r"send": "The app hands a message to the server; the call returns when it may send more.",
         r"": "A call across the seam between server and app (ASGI 3.0).",
     },
     "middleware": {
@@ -111,8 +122,9 @@ _SENTENCES: dict[Layer, dict[str, str]] = {
         r"": "A step of FastAPI between ASGI messages and your function.",
     },
     "pydantic": {
-        r"validate": "Pydantic checks a value against its type and converts it; if it cannot, the client gets a 422"
-        " that says why.",
+        r"construct": "Your code makes a model, and Pydantic checks its fields; if they do not fit, it raises.",
+        r"validate": "Pydantic checks a value against its type and converts it; if it cannot, FastAPI"
+        " answers with a 422, unless the app has its own way.",
         r"serialize": "Pydantic turns a value into JSON, or into what JSON can be made of.",
         r"": "Pydantic at work on a value: from outside to your types, or back.",
     },

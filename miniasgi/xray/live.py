@@ -114,7 +114,7 @@ class LivePage:
         if trace is not None and what == "trace":
             return trace_json(trace)
         if trace is not None and what == "stack":
-            return [[step.json() for step in await_chain(task)] for task in _tasks(trace)]
+            return [[step.json() for step in await_chain(task)] for task in trace.tasks]
         return None
 
     def _trace(self, name: str) -> Trace | None:
@@ -172,11 +172,6 @@ class Changes:
                 with contextlib.suppress(KeyError):  # it was the last, and is gone
                     taken.add(self._traces.pop())
         return sorted(taken, key=lambda trace: trace.number)
-
-
-def _tasks(trace: Trace) -> list["asyncio.Task[Any]"]:
-    """Those that work for a trace in flight."""
-    return [task for task in list(getattr(trace, "tasks", ())) if not task.done()]
 
 
 def _data(value: Any) -> bytes:

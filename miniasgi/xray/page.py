@@ -5,21 +5,22 @@ page reaches the browser nor who may ask for what.
 """
 
 import base64
+import contextlib
 import hashlib
 import inspect
 import linecache
 import re
+import tokenize
 from pathlib import Path
 from typing import Any
 
 from .explain import explain
 from .model import Place, Trace
-from .tree import rows
+from .tree import busy, rows
 
 HTML = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
 
 _BEFORE, _AFTER = 12, 24  # lines of a function too long to be shown whole
-_HEADS = ("def ", "async def ", "class ", "@")
 
 
 def trace_json(trace: Trace) -> dict[str, Any]:
@@ -27,6 +28,7 @@ def trace_json(trace: Trace) -> dict[str, Any]:
     found = rows(trace)  # first: hops that come meanwhile, from other threads, are in no row yet
     places = {id(hop): place for place, hop in enumerate(list(trace.hops))}
     return trace.json() | {
+        "busy": busy(trace),  # ns of each layer
         "rows": [
             {
                 "depth": row.depth,
@@ -35,7 +37,7 @@ def trace_json(trace: Trace) -> dict[str, Any]:
                 "explanation": explain(row.hops[0]),  # of one kind, all of them
             }
             for row in found
-        ]
+        ],
     }
 
 
@@ -52,13 +54,19 @@ def source_json(place: Place) -> dict[str, Any] | None:
 def _function(lines: list[str], at: int) -> tuple[int, int]:
     """Where the function around a line begins and ends: the nearest head above that is less indented."""
     start, depth = at, _indent(lines[at])
-    while start and not (lines[start].lstrip().startswith(_HEADS) and (start == at or _indent(lines[start]) < depth)):
+    while start and not (_is_head(lines[start]) and (start == at or _indent(lines[start]) < depth)):
         start -= 1
     while start and lines[start - 1].lstrip().startswith("@"):
         start -= 1
-    block = inspect.getblock([line + "\n" for line in lines[start:]])
-    end = start + len(block)
-    return (start, end) if end > at else (at, len(lines))  # a line of no function
+    end = start
+    if _is_head(lines[start]):
+        with contextlib.suppress(SyntaxError, tokenize.TokenError):  # no Python
+            end += len(inspect.getblock([line + "\n" for line in lines[start:]]))
+    return (start, end) if end > at else (0, len(lines))  # a line of no function
+
+
+def _is_head(line: str) -> bool:
+    return line.lstrip().startswith(("def ", "async def ", "class ", "@"))
 
 
 def _indent(line: str) -> int:
