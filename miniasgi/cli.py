@@ -7,9 +7,7 @@ exception that click shows. Knows no socket and no protocol.
 
 import contextlib
 import sys
-import tomllib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import click
@@ -17,30 +15,13 @@ import click
 from . import __version__
 from .config import Config
 from .importer import ConfigError
-from .options import OPTIONS, click_option
+from .options import OPTIONS, ProjectCommand, click_option
 from .server import Server
 from .supervisor import Supervisor
 
 
-def project_defaults() -> dict[str, Any]:
-    """The table `[tool.miniasgi]` of ./pyproject.toml; a key is the name of an option."""
-    try:
-        project = tomllib.loads(Path("pyproject.toml").read_text("utf-8"))
-        table = project.get("tool", {}).get("miniasgi", {})
-        defaults = {name.replace("-", "_"): value for name, value in table.items()}
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, AttributeError) as error:
-        raise ConfigError(f"pyproject.toml: cannot read the table [tool.miniasgi]: {error}") from None
-    for name in defaults:
-        if name not in Config.__dataclass_fields__:
-            raise ConfigError(f"pyproject.toml: [tool.miniasgi] has no option {name!r}")
-    # As text, so that click says the same as of a flag: it would take a number of 9.5 for a port of 9.
-    return {name: value if name in ("headers", "log_config") else str(value) for name, value in defaults.items()}
-
-
-class _Command(click.Command):
-    """A command whose options have the defaults of the project in the current directory."""
+class _Command(ProjectCommand):
+    """The server's command, which hands over if its first word is `xray`."""
 
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> Any:  # type: ignore[override]
         args = sys.argv[1:] if args is None else list(args)
@@ -49,9 +30,6 @@ class _Command(click.Command):
 
             return xray.main(args[1:], f"{prog_name or 'miniasgi'} xray", **extra)
         return super().main(args, prog_name, **extra)
-
-    def make_context(self, *args: Any, **extra: Any) -> click.Context:
-        return super().make_context(*args, default_map=project_defaults(), **extra)
 
 
 @click.command(cls=_Command, context_settings={"auto_envvar_prefix": "MINIASGI"}, params=[*map(click_option, OPTIONS)])

@@ -1,16 +1,19 @@
 """Click's options for the fields of `Config`: flag, type, default and help all come from there.
 
-Owns the way from a field to an option, and two kinds of values that click does not know. Knows no
-command: the server's has all of these options, others have some.
+Owns the way from a field to an option, what pyproject.toml says it is, and two kinds of values that
+click does not know. Knows no command: the server's has all of these options, others have some.
 """
 
 import dataclasses
+import tomllib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import click
 
 from .config import Config, kind, takes_class
+from .importer import ConfigError
 
 OPTIONS = [field for field in dataclasses.fields(Config) if field.metadata]
 
@@ -57,3 +60,27 @@ def click_option(field: "dataclasses.Field[Any]") -> click.Option:
         show_default=field.default not in ("", "default"),
         help=field.metadata["help"],
     )
+
+
+def _project_defaults() -> dict[str, Any]:
+    """The table `[tool.miniasgi]` of ./pyproject.toml; a key is the name of an option."""
+    try:
+        project = tomllib.loads(Path("pyproject.toml").read_text("utf-8"))
+        table = project.get("tool", {}).get("miniasgi", {})
+        defaults = {name.replace("-", "_"): value for name, value in table.items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, AttributeError) as error:
+        raise ConfigError(f"pyproject.toml: cannot read the table [tool.miniasgi]: {error}") from None
+    for name in defaults:
+        if name not in Config.__dataclass_fields__:
+            raise ConfigError(f"pyproject.toml: [tool.miniasgi] has no option {name!r}")
+    # As text, so that click says the same as of a flag: it would take a number of 9.5 for a port of 9.
+    return {name: value if name in ("headers", "log_config") else str(value) for name, value in defaults.items()}
+
+
+class ProjectCommand(click.Command):
+    """A command whose options have the defaults of the project in the current directory."""
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        return super().make_context(*args, default_map=_project_defaults(), **extra)

@@ -12,7 +12,7 @@ import tokenize
 from pathlib import Path
 
 GOAL = 2000  # for the whole server, workers and all; not within reach yet
-CEILING = 3182  # where we stand: may only fall, but for what an issue adds
+CEILING = 3208  # where we stand: may only fall, but for what an issue adds
 _NO_CODE = {
     tokenize.COMMENT,
     tokenize.NL,
@@ -43,13 +43,20 @@ def count(path: Path) -> tuple[int, int]:
     return len(code), len(prose - code)
 
 
-def main() -> int:
+def show(name: str, directory: Path) -> int:
+    """Prints the figures of a directory, file by file; gives its code lines."""
     total_code = total_prose = 0
-    for path in sorted(Path("miniasgi").glob("*.py")):
+    for path in sorted(directory.glob("*.py")):
         code, prose = count(path)
         total_code, total_prose = total_code + code, total_prose + prose
         print(f"  {path.name:<22} {code:5} code {prose:5} prose")
-    print(f"miniasgi {total_code} code lines ({total_prose * 100 // total_code} prose per 100)")
+    print(f"{name:<8} {total_code} code lines ({total_prose * 100 // total_code} prose per 100)")
+    return total_code
+
+
+def main() -> int:
+    show("x-ray", Path("miniasgi/xray"))  # wraps the server from outside, and counts apart
+    total_code = show("miniasgi", Path("miniasgi"))
     peer = importlib.util.find_spec("uvicorn")
     if peer and peer.submodule_search_locations:
         files = Path(peer.submodule_search_locations[0]).rglob("*.py")

@@ -29,6 +29,7 @@ from starlette.routing import Route
 
 from miniasgi.types import App
 
+from .test_xray_server import over, watching
 from .vocabulary import (
     PATIENCE,
     START,
@@ -347,6 +348,16 @@ def test_L3_django_works_without_a_lifespan(django_app: App, serve: Serve) -> No
         assert client.head("/hello").content == b""
         assert client.get("/nowhere").status_code == 404
     eventually(lambda: not server.service.tasks)  # Django still has to tidy up after its responses
+
+
+def test_the_xray_of_django_lacks_only_what_is_not_there(django_app: App) -> None:
+    with watching(django_app) as (server, recorder):
+        assert server.ask(get("/hello")).status == 200
+        [trace] = over(recorder)
+    assert {hop.layer for hop in trace.hops} == {"socket", "parser", "server", "asgi"}
+    assert trace.hops[-1].name == "finished"
+    call = next(hop for hop in trace.hops if hop.name.startswith("await app"))
+    assert str(call.where).startswith("django/core/handlers/asgi.py:")
 
 
 # Real clients

@@ -103,8 +103,12 @@ def test_a_response_that_ends_with_the_connection() -> None:
 
 
 def test_informational_responses_come_before_the_response() -> None:
-    with serving(echo) as server:
-        seen = asked(server.port, post(b"hi", "Expect: 100-continue"))
+    def hint(client: Client) -> None:
+        client.read_until(b"\r\n\r\n")
+        client.send(b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
+
+    with speaking(hint) as port:
+        seen = asked(port, get())
     assert (seen.status, seen.body) == (200, b"hi")
 
 
@@ -171,12 +175,12 @@ def test_a_websocket_that_the_server_closes() -> None:
     assert "message sent 'ho'" not in names(seen)
 
 
-def test_bytes_and_pings_and_messages_in_parts() -> None:
+def test_bytes_and_pings_and_pongs_and_messages_in_parts() -> None:
     def talk(client: Client) -> None:
         client.read_until(b"\r\n\r\n")
         client.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
         client.read_exactly(8)
-        client.send(b"\x89\2hi" + b"\1\3one" + b"\x80\4-two")
+        client.send(b"\x8a\0" + b"\x89\2hi" + b"\1\3one" + b"\x80\4-two")
         client.read_exactly(8)
         client.read_exactly(8)  # the next message, of two bytes
         client.send(b"\x82\2\0\1" + b"\x88\0")

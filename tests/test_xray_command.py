@@ -1,5 +1,6 @@
 """`miniasgi xray`: real runs, from the words to the picture; and what the words mean."""
 
+import asyncio
 import json
 import os
 import re
@@ -13,12 +14,14 @@ from typing import Any
 import click
 import pytest
 
-from miniasgi.xray.command import Question, _question, main
+from miniasgi.xray.command import Question, _over, _question, main
+from miniasgi.xray.recorder import Recorder
 from miniasgi.xray.waterfall import columns
 
 from .vocabulary import PATIENCE, spawned
+from .xray_samples import trace
 
-APP = '''
+APP = """
 import json
 print("app imported")
 asked = 0
@@ -48,8 +51,9 @@ async def app(scope, receive, send):
     body = (await receive())["body"]
     seen = {name.decode(): value.decode() for name, value in scope["headers"]}
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": json.dumps({"asked": asked, "body": body.decode(), **seen}).encode()})
-'''  # fmt: skip
+    seen |= {"asked": asked, "body": body.decode()}
+    await send({"type": "http.response.body", "body": json.dumps(seen).encode()})
+"""
 
 
 @pytest.fixture
@@ -165,6 +169,29 @@ def test_an_interrupt_ends_it(tmp_path: Path) -> None:
         assert "Traceback" not in run.log
 
 
+async def test_a_trace_is_waited_for_until_it_is_over() -> None:
+    recorder = Recorder()
+    made = trace(recorder, "GET /", done=False)
+    recorder.bind(scope := {}, made)
+    over = asyncio.create_task(_over(recorder, made.id))
+    await asyncio.sleep(0)
+    recorder.settle(made, "call")
+    await asyncio.sleep(0)
+    assert not over.done()
+    recorder.settle(made, "response")
+    assert await over is made
+    assert made.done
+    assert recorder.trace_of(scope) is None
+
+
+async def test_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("miniasgi.xray.command._LINGER", 0.01)
+    made = trace(recorder := Recorder(), "GET /", done=False)
+    assert await _over(recorder, made.id) is made
+    assert not made.done
+    assert recorder.listeners == set()
+
+
 # The words:
 
 
@@ -172,7 +199,7 @@ def words(*given: str) -> Question:
     """What the arguments mean."""
     context = main.make_context("xray", ["main:app", *given])
     own = context.params
-    return _question(own["method"], own["target"], own["headers"], own["data"], own["messages"])
+    return _question(own["method"], own["target"], own["request_headers"], own["data"], own["messages"])
 
 
 @pytest.mark.parametrize(
@@ -210,6 +237,9 @@ def test_words_that_mean_nothing(given: list[str]) -> None:
         words(*given)
 
 
+PLAIN = "text/plain; charset=utf-8"
+
+
 def lines(question: Question) -> list[str]:
     return question.bytes(80, "a" * 32).decode("latin-1").split("\r\n")
 
@@ -225,9 +255,7 @@ def test_a_request_has_what_it_needs() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    "data, kind", [(b"{}", "application/json"), (b"{", "text/plain; charset=utf-8"), (b"\xff", "text/plain; charset=utf-8")]
-)  # fmt: skip
+@pytest.mark.parametrize("data, kind", [(b"{}", "application/json"), (b"{", PLAIN), (b"\xff", PLAIN)])
 def test_content_is_declared(data: bytes, kind: str) -> None:
     assert lines(Question("POST", "/", data=data))[-4:-1] == [
         f"Content-Type: {kind}",
@@ -243,6 +271,14 @@ def test_headers_that_are_given_come_in_place_of_ours() -> None:
         "Content-type: x/y",
     ]
     assert found[-1] == "{}"
+
+
+def test_the_project_says_what_its_options_are_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MINIASGI_DATA", "x")
+    Path("pyproject.toml").write_text('[tool.miniasgi]\nheaders = [["a", "b"]]\nhttp = "h11"\nreload = true\n')
+    assert words() == Question("GET", "/")
+    assert main.make_context("xray", []).params["http"] == "h11"
 
 
 def test_options_of_the_server_are_those_of_its_own_command() -> None:

@@ -23,9 +23,8 @@ from typing import Any
 
 import click
 
-from ..cli import project_defaults
 from ..config import Config
-from ..options import OPTIONS, Header, click_option
+from ..options import OPTIONS, Header, ProjectCommand, click_option
 from .client import Exchange, exchange
 from .model import Trace
 from .recorder import Recorder
@@ -203,11 +202,6 @@ def _silence() -> Iterator[None]:
 # The words:
 
 
-class _Command(click.Command):
-    def make_context(self, *args: Any, **extra: Any) -> click.Context:
-        return super().make_context(*args, default_map=project_defaults(), **extra)
-
-
 def _read(context: click.Context, parameter: click.Parameter, text: str | None) -> bytes | None:
     """Content, or that of a file."""
     if text is None or not text.startswith("@"):
@@ -222,7 +216,7 @@ _own = partial(click.option, allow_from_autoenv=False)  # no $MINIASGI_DATA
 
 
 @click.command(
-    cls=_Command,
+    cls=ProjectCommand,
     context_settings={"auto_envvar_prefix": "MINIASGI"},
     params=[click_option(field) for field in OPTIONS if field.name in _SERVER_OPTIONS],
 )
@@ -230,7 +224,7 @@ _own = partial(click.option, allow_from_autoenv=False)  # no $MINIASGI_DATA
 @click.argument("method", default="")
 @click.argument("target", default="")
 @_own("-d", "--data", callback=_read, help="Content to send, or @FILE; JSON is declared as such, else it is text.")
-@_own("-H", "--header", "headers", type=Header(), multiple=True, help="Name: value to send; may be repeated.")
+@_own("-H", "--header", "request_headers", type=Header(), multiple=True, help="Name: value to send; may be repeated.")
 @_own("--ws", "messages", multiple=True, help="Open a WebSocket and send this message; may be repeated.")
 @_own("--xray-save", "saves", type=Path, multiple=True, help="FILE.html, .perfetto.json or .otlp.json to save to.")
 @_own("--server-timing", is_flag=True, help="Have the response tell where the time went.")
@@ -249,7 +243,7 @@ def main(app: str, method: str, target: str, **options: Any) -> None:
     own = {name: options.pop(name) for name in list(options) if name not in _SERVER_OPTIONS}
     for path in own["saves"]:
         check_save_path(path)
-    question = _question(method, target, own["headers"], own["data"], own["messages"])
+    question = _question(method, target, own["request_headers"], own["data"], own["messages"])
     config = Config(
         app, port=0, workers=1, log_level="warning", access_log=False, timeout_graceful_shutdown=_STOP, **options
     )

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from .. import __version__
 from ..importer import ConfigError
 from .model import Hop, Trace
 from .tree import wholes
@@ -124,7 +123,7 @@ def _in_order(trace: Trace) -> list[tuple[Hop, int]]:
 
 
 def _otlp(traces: list[Trace]) -> str:
-    scope = {"name": "miniasgi.xray", "version": __version__}
+    scope = {"name": "miniasgi.xray"}
     epoch = time.time_ns() - time.perf_counter_ns()  # our clock began at some other moment
     spans = [span for trace in traces for span in _spans(trace, epoch)]
     resource = {"attributes": _attributes({"service.name": "miniasgi"})}

@@ -13,7 +13,7 @@ import re
 import urllib.parse
 from collections.abc import Iterable
 
-_WORDS = ("authorization", "cookie", "password", "passwd", "secret", "credential", "session", "token")
+_WORDS: tuple[str, ...] = ("authorization", "cookie", "password", "passwd", "secret", "credential", "session", "token")
 _WORDS += ("apikey", "api-key", "api_key")
 # `max_tokens` is none, nor is `tokenizer`; `x-csrf-token`, `session_id` and `Set-Cookie` are. A name is looked
 # at once, from where it begins, and taken whole: else 8 KiB of `-a-a-a` would take seconds.

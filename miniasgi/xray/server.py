@@ -5,8 +5,10 @@ plugin comes before the app is imported, all else after it. A tap that cannot be
 others see on.
 """
 
+import dataclasses
 import functools
 import importlib
+import importlib.util
 import ipaddress
 import logging
 import socket
@@ -54,7 +56,8 @@ class XrayServer(Server):
         server_timing: bool = False,
         unsafe: bool = False,
     ) -> None:
-        super().__init__(config)
+        # With a page, a request has a line of ours, which says more.
+        super().__init__(dataclasses.replace(config, access_log=False) if page else config)
         if config.reload or config.processes() > 1:
             raise ConfigError("--xray sees a single process: leave out --reload and --workers")
         self.saves = [Path(path) for path in saves]
