@@ -142,7 +142,7 @@ class _Well:
 
     async def _wait(self) -> None:
         self.reached.set()
-        await asyncio.Event().wait()
+        await asyncio.Barrier(2).wait()
 
 
 @contextlib.contextmanager

@@ -182,7 +182,8 @@ def test_where_a_request_is_stuck(live: Live) -> None:
     assert live.json(f"stack/{trace.number}") == []
     with hanging(live, trace):
         [chain] = live.json(f"stack/{trace.number}")
-        assert [step["function"] for step in chain] == ["stuck", "_drops", "_Well._wait", "Event.wait"]
+        assert [step["function"] for step in chain][:4] == ["stuck", "_drops", "_Well._wait", "Barrier.wait"]
+        assert [step["is_apps"] for step in chain][:4] == [True, True, True, False]
         assert chain[0]["line"] == "async for _ in _drops(reached):"
         assert re.fullmatch(r"tests/live_pages\.py:\d+", chain[0]["where"])
     assert live.json(f"stack/{trace.number}") == []

@@ -106,12 +106,10 @@ def test_a_request_in_flight_grows_and_says_where_it_is_stuck(live: Live, view: 
     trace = samples.chat(live.recorder, tokens=6, done=False)
     with hanging(live, trace):
         view.window.sees("Where is it stuck now?", "#stuck")
-        assert [line.split("\n")[0] for line in view.window.texts(".chain li")] == [
-            "async for _ in _drops(reached):",
-            "yield await _Well(reached)",
-            "await asyncio.Event().wait()",
-            "await fut",
-        ]
+        lines = ["async for _ in _drops(reached):", "yield await _Well(reached)", "await asyncio.Barrier(2).wait()"]
+        assert [line.split("\n")[0] for line in view.window.texts("#stuck .own")] == lines
+        assert re.fullmatch(r"\d steps in packages and in the server", *view.window.texts("#stuck summary"))
+        assert view.window.texts("#stuck li:last-child")[-1].startswith("await fut\nCondition.wait · asyncio/locks.py:")
         assert view.window.texts("#rows .row:has(.open) .sum") == ["≥"] * 2
         trace.instant("app", "one more")
         view.window.sees("one more", "#rows")
@@ -253,7 +251,7 @@ def test_the_address_names_the_request(live: Live, browser: Browser) -> None:
     assert ["404" in line and f"/trace/{second.number} " in line for line in browser.complaints()] == [True]
 
 
-def test_the_list_forgets_what_the_server_does(live: Live, view: View) -> None:
+def test_the_list_forgets_what_the_server_does(live: Live, view: View, browser: Browser) -> None:
     live.recorder.kept = 2
     view.window.page.refresh()
     view.window.sees("live", "#state")
@@ -261,6 +259,9 @@ def test_the_list_forgets_what_the_server_does(live: Live, view: View) -> None:
         samples.crashed(live.recorder)
         view.window.sees(f"#{number}", "#requests")
     eventually(lambda: [re.findall(r"#\d", text) for text in view.requests] == [["#5"], ["#4"], ["#1"]])  # 1 is shown
+    assert view.names
+    view.window.page.get("about:blank")
+    browser.complaints()  # it may have asked for 1 again
 
 
 def test_a_server_that_goes_is_noticed(browser: Browser) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import contextvars
 import inspect
 import types
 from collections.abc import AsyncIterator, Coroutine, Iterator
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from miniasgi.xray.stack import await_chain
+from miniasgi.xray.stack import await_chain, heirs
 
 from .live_pages import stuck
 
@@ -83,16 +84,38 @@ async def test_a_step_has_its_place_and_its_line() -> None:
     lines, first = inspect.getsourcelines(inner)
     assert steps[1].place == (__file__, first + 1)
     assert steps[1].source == lines[1].strip() == "await future  # here"
+    assert steps[1].is_apps
     assert steps[1].json() == {
+        "is_apps": True,
         "where": f"tests/test_xray_stack.py:{first + 1}",
         "function": "inner",
         "line": steps[1].source,
     }
 
 
+async def test_who_inherits_a_context() -> None:
+    variable = contextvars.ContextVar[object]("variable", default=None)
+    value = object()
+
+    async def parent() -> None:
+        variable.set(value)
+        child = asyncio.create_task(outer(future()))
+        try:
+            await child
+        finally:
+            child.cancel()
+
+    async with begun(parent()) as task, begun(outer(future())):
+        found = heirs(variable, value)
+        assert found[0] is task
+        assert [await_chain(one)[-1].source for one in found] == ["await child", "await future  # here"]
+        assert heirs(variable, object()) == []
+
+
 async def test_objects_that_can_be_awaited_are_no_end() -> None:
     async with begun(stuck(asyncio.Event())) as task:
-        assert [step.function for step in await_chain(task)] == ["stuck", "_drops", "_Well._wait", "Event.wait"]
+        functions = [step.function for step in await_chain(task)]
+        assert (functions[:4], functions[-1]) == (["stuck", "_drops", "_Well._wait", "Barrier.wait"], "Condition.wait")
 
 
 async def test_a_task_that_has_not_begun_and_one_that_is_over() -> None:

@@ -22,8 +22,8 @@ from ..service import Service
 from ..types import Receive, Scope, Send
 from .model import Place, Trace
 from .page import HTML, policy, source_json, trace_json
-from .recorder import Recorder
-from .stack import await_chain
+from .recorder import Recorder, current
+from .stack import await_chain, heirs
 
 _PAUSE = 0.1  # seconds between two events of a stream
 _RETRY = 1000  # ms until a browser that lost the stream asks for it again
@@ -114,7 +114,7 @@ class LivePage:
         if trace is not None and what == "trace":
             return trace_json(trace)
         if trace is not None and what == "stack":
-            return [[step.json() for step in await_chain(task)] for task in trace.tasks]
+            return _chains(trace)
         return None
 
     def _trace(self, name: str) -> Trace | None:
@@ -173,6 +173,16 @@ class Changes:
                 with contextlib.suppress(KeyError):  # it was the last, and is gone
                     taken.add(self._traces.pop())
         return sorted(taken, key=lambda trace: trace.number)
+
+
+def _chains(trace: Trace) -> list[list[dict[str, str | bool]]]:
+    """Where each task is that works for this request; those that are in the app's own code come first.
+
+    An app that streams has started a second one, while the first listens for the end.
+    """
+    chains = [await_chain(task) for task in dict.fromkeys([*trace.tasks, *heirs(current, trace)])]
+    chains.sort(key=lambda chain: not any(step.is_apps for step in chain))
+    return [[step.json() for step in chain] for chain in chains if chain]
 
 
 def _data(value: Any) -> bytes:

@@ -1,15 +1,18 @@
 """Where a task is stuck now: the chain of awaits from its first coroutine to whatever all of them wait for.
 
-Owns the way from one suspended frame to the next inner one. Knows no trace and no page. The chain ends
-at a future, or at an awaitable written in C: what happens there is up to somebody else.
+Owns the way from one suspended frame to the next inner one, and from a context to the tasks that have
+it. Knows no trace and no page. The chain ends at a future, or at an awaitable written in C: what
+happens there is up to somebody else.
 """
 
 import asyncio
 import gc
 import linecache
+from contextvars import Context, ContextVar
 from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
 from typing import Any, NamedTuple
 
+from ..watchdog import is_apps
 from .model import Place
 
 _SUSPENDABLE = (CoroutineType, AsyncGeneratorType, GeneratorType)
@@ -23,8 +26,24 @@ class Step(NamedTuple):
     function: str
     source: str
 
-    def json(self) -> dict[str, str]:
-        return {"where": str(self.place), "function": self.function, "line": self.source}
+    @property
+    def is_apps(self) -> bool:
+        """True for a line of the app: of no package, and not of the server."""
+        return is_apps(self.place.file)
+
+    def json(self) -> dict[str, str | bool]:
+        return {"where": str(self.place), "function": self.function, "line": self.source, "is_apps": self.is_apps}
+
+
+def heirs(variable: ContextVar[Any], value: Any) -> list["asyncio.Task[Any]"]:
+    """The tasks of this loop that were started where the variable had this value, or where they inherited it."""
+    tasks = sorted(asyncio.all_tasks(), key=lambda task: (len(task.get_name()), task.get_name()))  # Task-9, Task-10
+    return [task for task in tasks if (context := _context(task)) is not None and context.get(variable) is value]
+
+
+def _context(task: "asyncio.Task[Any]") -> Context | None:
+    """`task.get_context()`, which Python 3.11 does not have."""
+    return next((found for found in gc.get_referents(task) if isinstance(found, Context)), None)
 
 
 def await_chain(task: "asyncio.Task[Any]") -> list[Step]:
