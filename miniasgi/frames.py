@@ -48,7 +48,7 @@ class Frames:
         data, at, self._held = self._held + data, 0, b""
         while at < len(data):
             if not self._foreign:
-                start, end = _bounds(data, at)
+                start, end = bounds(data, at)
                 if end == 0:
                     self._held = data[at:]
                     return
@@ -101,7 +101,7 @@ def _frame(opcode: int, payload: bytes) -> bytes:
     return struct.pack("!BBQ", opcode, 127, size) + payload
 
 
-def _bounds(data: bytes, at: int) -> tuple[int, int]:
+def bounds(data: bytes, at: int) -> tuple[int, int]:
     """Where the payload of the frame at `at` begins and ends; zeros if too little is there to tell."""
     if len(data) < at + 2:
         return 0, 0
@@ -117,15 +117,21 @@ def _bounds(data: bytes, at: int) -> tuple[int, int]:
     return start, start + length
 
 
+def unmasked(data: bytes, start: int, end: int) -> bytes:
+    """The payload from `start` to `end`; the key that it is masked with stands before it (RFC 6455 5.3)."""
+    size = end - start
+    # An exclusive or with the key, over and over: as two large numbers, in one go.
+    key = (data[start - 4 : start] * (size // 4 + 1))[:size]
+    return (int.from_bytes(data[start:end]) ^ int.from_bytes(key)).to_bytes(size)
+
+
 def _simple_message(data: bytes, at: int, start: int, end: int) -> str | bytes | None:
     """The message in a frame, or None if that is for wsproto to judge."""
     first, second, size = data[at], data[at + 1], end - start
     in_fewest_bytes = second & 0x7F < _SHORT or (_SHORT <= size < _LONG and start == at + 8)
     if first not in (_TEXT, _BYTES) or not second & _MASKED or not in_fewest_bytes:
         return None
-    # Unmasking is an exclusive or with the key, over and over (RFC 6455 5.3): as two large numbers, in one go.
-    key = (data[start - 4 : start] * (size // 4 + 1))[:size]
-    payload = (int.from_bytes(data[start:end]) ^ int.from_bytes(key)).to_bytes(size)
+    payload = unmasked(data, start, end)
     if first == _BYTES:
         return payload
     try:

@@ -81,7 +81,7 @@ def test_every_field_of_Config_is_an_option_with_its_default_and_help(name: str)
 
 
 def test_there_is_no_other_option() -> None:
-    assert OPTIONS.keys() - FIELDS.keys() == {"check", "version"}
+    assert OPTIONS.keys() - FIELDS.keys() == {"check", "version", "server_timing", "unsafe", "xray", "saves"}
 
 
 def test_without_words_an_option_has_its_default() -> None:

@@ -84,9 +84,14 @@ class Witness:
         notes = self.seen.setdefault(scope["client"][1] if "client" in scope else 0, [])
         notes.append(repr({key: value for key, value in scope.items() if key not in ("client", "server", "state")}))
 
+        content = b""
+
         async def heard() -> Message:
+            nonlocal content
             message = await receive()
-            notes.append(f"receive {message}")
+            content += message.get("body", b"")
+            if not message.get("more_body"):  # in how many pieces it comes is the network's affair
+                notes.append(f"receive {message | {'body': content}}")
             return message
 
         async def said(message: Message) -> None:

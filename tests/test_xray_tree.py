@@ -95,6 +95,13 @@ def test_a_trace_without_hops() -> None:
     assert (rows(empty), wholes(empty), busy(empty)) == ([], [], {})
 
 
+def test_hops_nested_deeper_than_python_is() -> None:
+    made = trace(Recorder(), "GET /", *(hop("app", f"f{n}", n, 4000 - 2 * n) for n in range(1500)))
+    assert [row.depth for row in rows(made)] == list(range(1500))
+    assert len(wholes(made)) == 1500
+    assert busy(made) == {"app": 4_000_000}
+
+
 hops = st.builds(
     lambda layer, name, at, took, **extra: hop(layer, name, at, took, **extra),
     st.sampled_from(["client", "socket", "parser", "asgi", "app"]),

@@ -1,9 +1,14 @@
 """What is seen of a WebSocket: its frames, what they say, and its end."""
 
+import itertools
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from miniasgi.websocket import WebSocket
-from miniasgi.xray.websocket import WatchedWebSocket, frame_text
+from miniasgi.xray.recorder import Recorder
+from miniasgi.xray.websocket import Payloads, WatchedWebSocket, frame_text
 
 from .test_xray_server import over, watching
 from .vocabulary import CLOSE, PING, TEXT, VERSION, accepting, close_frame, echo_socket, frame, get, handshake
@@ -47,6 +52,37 @@ def test_a_talk_from_handshake_to_close() -> None:
     ]
     [closed] = [hop for hop in trace.hops if hop.name == "client left"]
     assert closed.data == {"code": "1000"}
+
+
+SAID = {"short": b"hi", "secret": b'{"token": "s3cr3t-t0ken"}', "long": b"x" * 70_000, "nothing": b""}
+
+
+@given(st.lists(st.sampled_from(sorted(SAID)), max_size=8), st.lists(st.integers(1, 80_000), max_size=8))
+def test_frames_are_shown_but_for_what_is_secret_in_them(messages: list[str], cuts: list[int]) -> None:
+    """A frame holds the key that its payload is masked with: whoever sees both can read it."""
+    data = b"".join(frame(TEXT, SAID[message]) for message in messages)
+    trace = Recorder().begin("-", "GET /")
+    payloads = Payloads(trace)
+    for whole in (True, False):
+        marks = sorted({0, len(data), *([] if whole else [cut for cut in cuts if cut < len(data)])})
+        shown = b"".join(payloads.shown(data[start:end]) for start, end in itertools.pairwise(marks))
+        assert len(shown) == len(data)
+        assert b'"token"' not in unveiled(shown)
+        if whole:
+            assert shown.count(frame(TEXT, b"hi")) == messages.count("short")
+
+
+def unveiled(data: bytes) -> bytes:
+    """All that anybody could read who knows how frames are made."""
+    key = b"\x01\x02\x03\x04"  # that of the vocabulary
+    shifted = [key[turn:] + key[:turn] for turn in range(4)]
+    return b"".join(bytes(a ^ b for a, b in zip(data, itertools.cycle(turn), strict=False)) for turn in shifted)
+
+
+def test_what_is_compressed_is_hidden() -> None:
+    payloads = Payloads(Recorder().begin("-", "GET /"))
+    assert payloads.shown(frame(TEXT, b"abc", rsv=4)) == b"\xc1\x83\x01\x02\x03\x04***"
+    assert payloads.shown(b"\x81\x03abc\xc1\x03abc") == b"\x81\x03abc\xc1\x03***"
 
 
 def test_an_app_that_closes_is_said_so() -> None:

@@ -45,7 +45,15 @@ class _Node:
 
 def rows(trace: Trace) -> list[Row]:
     """All hops of a trace, each in one row."""
-    return list(_rows(_nested(trace), 0))
+    found, levels = list[Row](), [_groups(_nested(trace))]  # no recursion: hops may be nested deeper than Python is
+    while levels:
+        group = next(levels[-1], None)
+        if group is None:
+            levels.pop()
+        else:
+            found.append(Row(len(levels) - 1, [node.hop for node in group]))
+            levels.append(_groups([part for node in group for part in node.parts]))
+    return found
 
 
 def wholes(trace: Trace) -> list[tuple[Hop, Hop | None]]:
@@ -95,18 +103,17 @@ def _nested(trace: Trace) -> list[_Node]:
     return top
 
 
-def _rows(nodes: list[_Node], depth: int) -> Iterator[Row]:
+def _groups(nodes: list[_Node]) -> Iterator[list[_Node]]:
+    """What stands beside each other, in order; many of a kind are one group, in the first one's place."""
     groups: dict[object, list[_Node]] = {}
     for node in nodes:
         groups.setdefault(id(node) if node.hop.failed else _kind(node.hop), []).append(node)
     folded = {id(node) for group in groups.values() if len(group) >= _MANY for node in group}
     for node in nodes:
         if id(node) not in folded:
-            yield Row(depth, [node.hop])
-            yield from _rows(node.parts, depth + 1)
+            yield [node]
         elif (group := groups.pop(_kind(node.hop), None)) is not None:
-            yield Row(depth, [member.hop for member in group])
-            yield from _rows([part for member in group for part in member.parts], depth + 1)
+            yield group
 
 
 def _kind(hop: Hop) -> tuple[str, str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from wsproto.events import Event
 
+from ..frames import bounds, unmasked
 from ..response import Response
 from ..service import Service
 from ..types import Scope
@@ -20,12 +21,44 @@ from .quiet import quiet
 _OPCODES = {0: "continuation", 1: "text", 2: "binary", 8: "close", 9: "ping", 10: "pong"}  # RFC 6455 5.2
 
 
+class Payloads:
+    """The frames of one direction as they may be shown: without the payloads that say something secret.
+
+    Asterisks would not do for what is masked, as the key stands beside it, nor for what is compressed.
+    """
+
+    def __init__(self, trace: Trace) -> None:
+        self._trace = trace
+        self._rest = 0  # bytes of a payload that are still to come: of what, nobody can tell
+
+    def shown(self, data: bytes) -> bytes:
+        """As many bytes as there are in `data`, which goes on where the last call ended."""
+        shown, at = b"*" * min(self._rest, len(data)), self._rest
+        self._rest = max(0, self._rest - len(data))
+        while at < len(data):
+            start, end = bounds(data, at)
+            if not end:  # not even a whole header
+                return shown + b"*" * (len(data) - at)
+            end, self._rest = min(end, len(data)), max(0, end - len(data))
+            shown += data[at:start]
+            shown += b"*" * (end - start) if self._is_secret(data, at, start, end) else data[start:end]
+            at = end
+        return shown
+
+    def _is_secret(self, data: bytes, at: int, start: int, end: int) -> bool:
+        if self._rest or data[at] & 0x40:  # not whole, or compressed (RFC 7692 6)
+            return True
+        payload = unmasked(data, start, end) if data[at + 1] & 0x80 else data[start:end]
+        return self._trace.secrets.mask_bytes(payload) != payload
+
+
 class WatchedTransport:
     """A transport, with a look at what is written to it."""
 
     def __init__(self, transport: asyncio.Transport, trace: Trace) -> None:
         self._transport = transport
         self._trace = trace
+        self._payloads = Payloads(trace)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
@@ -37,8 +70,9 @@ class WatchedTransport:
 
     @quiet
     def _on_writing(self, data: bytes) -> Hop:
-        frame = None if data.startswith(b"HTTP/") else frame_text(data)
-        return self._trace.begin("socket", "write", None, data, frame=frame)
+        if data.startswith(b"HTTP/"):
+            return self._trace.begin("socket", "write", None, data)
+        return self._trace.begin("socket", "write", None, self._payloads.shown(data), frame=frame_text(data))
 
     def pause_reading(self) -> None:
         self._on_flow("pause reading")
@@ -61,6 +95,7 @@ class WatchedWebSocket(WebSocket):
     def __init__(self, service: Service, transport: asyncio.Transport, scope: Scope, response: Response) -> None:
         connection: Any = transport.get_protocol()  # the one that makes us
         self.trace, self.recorder = connection.trace, connection.recorder
+        self._payloads = Payloads(self.trace)
         super().__init__(service, WatchedTransport(transport, self.trace), scope, response)  # type: ignore[arg-type]
         self._on_made()
 
@@ -83,7 +118,8 @@ class WatchedWebSocket(WebSocket):
 
     @quiet
     def _on_reading(self, data: bytes, name: str = "read") -> Hop:
-        return self.trace.begin("socket", name, place_of(WebSocket.data_received), data, frame=frame_text(data))
+        where, shown = place_of(WebSocket.data_received), self._payloads.shown(data)
+        return self.trace.begin("socket", name, where, shown, frame=frame_text(data))
 
     def on_event(self, event: Event | str | bytes) -> None:
         hop = self._on_event(event)
