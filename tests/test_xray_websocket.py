@@ -3,7 +3,7 @@
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from miniasgi.websocket import WebSocket
@@ -57,6 +57,7 @@ def test_a_talk_from_handshake_to_close() -> None:
 SAID = {"short": b"hi", "secret": b'{"token": "s3cr3t-t0ken"}', "long": b"x" * 70_000, "nothing": b""}
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(sorted(SAID)), max_size=8), st.lists(st.integers(1, 80_000), max_size=8))
 def test_frames_are_shown_but_for_what_is_secret_in_them(messages: list[str], cuts: list[int]) -> None:
     """A frame holds the key that its payload is masked with: whoever sees both can read it."""

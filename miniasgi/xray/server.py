@@ -80,9 +80,11 @@ class XrayServer(Server):
         if self.page is not None:
             await self.page.start()
             self.recorder.listeners.add(self._tell)
-        await super().startup(sockets)
-        if not self.started:
-            await self._end_page()
+        try:
+            await super().startup(sockets)
+        finally:
+            if not self.started:
+                await self._end_page()
 
     def load_app(self) -> App:
         self._put_in("pydantic", lambda: validation.announce(self.recorder))
