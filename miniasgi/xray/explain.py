@@ -17,11 +17,7 @@ _SENTENCES: dict[Layer, dict[str, str]] = {
         " knows of it.",
         r"send": "The client hands the bytes of its request to its kernel; nobody has read them yet.",
         r"recv": "Bytes of the response reach the client; how they are cut into pieces means nothing (RFC 9112 6).",
-<<<<<<< HEAD
-        r"message sent": "A WebSocket message of the client; its frame is masked, as it must be (RFC 6455 5.3).",
-=======
         r"message sent": "A WebSocket message of the client; the bytes of its frame are masked (RFC 6455 5.3).",
->>>>>>> xray-page
         r"message received": "A WebSocket message has reached the client, whole (RFC 6455 5.4).",
         r"pong sent": "The client answers a ping: it is still there (RFC 6455 5.5.3).",
         r"close \d+ sent": "The client's close frame: it will send no more messages (RFC 6455 5.5.1).",
