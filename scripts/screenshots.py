@@ -14,7 +14,7 @@ from tests.browser import Window, chromium
 from tests.vocabulary import eventually
 
 DOCS = Path("docs")
-WIDTH, HEIGHT, SCALE = 1280, 720, 2
+WIDTH, HEIGHT, SCALE = 1280, 720, 1.5
 QUESTION = {"model": "miniasgi-1m", "messages": [{"role": "user", "content": "What is ASGI?"}], "stream": True}
 HOP = "validate body"  # that is shown in detail
 LOADING = 120.0  # seconds that the model may take

@@ -5,6 +5,7 @@ harmless here. Knows no order and no depth: `tree` does.
 """
 
 import itertools
+import re
 import unicodedata
 from typing import NamedTuple
 
@@ -175,7 +176,8 @@ def _data(hops: list[Hop]) -> str:
     raw = next((hop.raw for hop in hops if hop.raw is not None), None)
     if raw is not None:
         parts.append(f"{sum(hop.size for hop in hops)} B {raw!r}")
-    for name, value in hops[0].data.items():
+    # What is wrong comes first, as the column is short.
+    for name, value in sorted(hops[0].data.items(), key=lambda item: not item[0].startswith("error")):
         last = hops[-1].data.get(name, value)
         parts.append(f"{name}={value}" + (f"..{last}" if last != value else ""))
     return " ".join(parts)
@@ -183,7 +185,13 @@ def _data(hops: list[Hop]) -> str:
 
 def _errors(trace: Trace) -> list[str]:
     """What failed, in full: in the table there is little room for that."""
-    named = {hop.data["error"]: hop.name for hop in trace.hops if hop.failed and "error" in hop.data}
+    named = {
+        value: hop.name
+        for hop in trace.hops
+        if hop.failed
+        for key, value in hop.data.items()
+        if re.fullmatch(r"error( \d+)?", key)
+    }
     return [f"! {escaped(name)}: {escaped(error)}" for error, name in itertools.islice(named.items(), _ERRORS)]
 
 
