@@ -28,7 +28,7 @@ def read_head(sock: socket.socket) -> tuple[bytes, bytes]:
 def read_response(sock: socket.socket) -> None:
     """Reads one response with a content-length."""
     head, content = read_head(sock)
-    length = re.search(rb"content-length: (\d+)", head)
+    length = re.search(rb"(?i)content-length: (\d+)", head)
     assert head.startswith(b"HTTP/1.1 200 "), head
     assert length, head
     missing = int(length[1]) - len(content)
@@ -51,6 +51,8 @@ class Workload:
     read: Callable[[socket.socket], None] = read_response
     variants: tuple[tuple[str, ...], ...] = (FAST, PURE)
     opening: bytes = b""
+    connections: int = 8
+    access_log: bool = False
 
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
