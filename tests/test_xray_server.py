@@ -223,6 +223,18 @@ def test_what_works_on_after_its_request_is_in_no_other_one() -> None:
     assert seen == [(trace, None)]
 
 
+async def lazy(scope: Scope, receive: Receive, send: Send) -> None:
+    """Gives its headers once: "an iterable", says ASGI."""
+    if scope["type"] == "http":
+        await send({**START, "headers": iter([(b"x-lazy", b"yes")])})
+        await send(body(b"ok"))
+
+
+def test_headers_that_can_be_read_once_reach_the_client() -> None:
+    with watching(lazy) as (server, _):
+        assert (b"x-lazy", b"yes") in server.ask(get()).headers
+
+
 # It shows no secret:
 
 SECRETS = {

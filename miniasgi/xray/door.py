@@ -6,7 +6,7 @@ one, a trace begins here.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..scope import client_name
@@ -94,6 +94,8 @@ class Visit:
 
     async def send(self, message: Message) -> None:
         """The server's `send`, and how long it took."""
+        if isinstance(message.get("headers"), Iterator):  # the server needs them, too
+            message = {**message, "headers": list(message["headers"])}
         if message.get("type") == "http.response.start":
             for change in self.door.on_start:
                 message = change(self.trace, message) or message
