@@ -286,6 +286,18 @@ def test_no_secret_is_kept(http: str, loop: str, size: int) -> None:
         assert "GET" in text or "POST" in text or size == 1
 
 
+async def tells_its_query(scope: Scope, receive: Receive, send: Send) -> None:
+    await sends(START, body(b"you said " + scope["query_string"].partition(b"=")[2]))(scope, receive, send)
+
+
+@pytest.mark.parametrize("http, loop", KINDS)
+def test_no_secret_of_a_query_is_kept(http: str, loop: str) -> None:
+    with watching(tells_its_query, http=http, loop=loop) as (server, recorder):
+        server.ask(get("/?api_key=s3cr3t-in-the-query"))
+        [trace] = over(recorder)
+    assert "s3cr3t" not in everything(trace)
+
+
 # It breaks nothing:
 
 
