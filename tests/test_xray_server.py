@@ -286,6 +286,21 @@ def test_no_secret_is_kept(http: str, loop: str, size: int) -> None:
         assert "GET" in text or "POST" in text or size == 1
 
 
+async def logs_in(scope: Scope, receive: Receive, send: Send) -> None:
+    trace = current.get()
+    if trace is not None:
+        trace.instant("app", "made s3cr3t-new-cookie", None, b"s3cr3t-new-cookie", value="s3cr3t-new-cookie")
+    await sends({**START, "headers": [(b"set-cookie", b"id=s3cr3t-new-cookie")]}, body())(scope, receive, send)
+
+
+def test_no_secret_of_a_response_is_kept_from_before_it() -> None:
+    with watching(logs_in) as (server, recorder):
+        server.ask(get())
+        [trace] = over(recorder)
+    assert any(hop.name.startswith("made ***") for hop in trace.hops)
+    assert "s3cr3t" not in everything(trace)
+
+
 async def tells_its_query(scope: Scope, receive: Receive, send: Send) -> None:
     await sends(START, body(b"you said " + scope["query_string"].partition(b"=")[2]))(scope, receive, send)
 

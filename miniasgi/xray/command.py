@@ -138,6 +138,7 @@ class Asking:
             trace = self.server.recorder.begin("", f"{self.question.method} {self.question.target}")
             trace.id, trace.status, trace.done = ident, seen.status, True
         trace.number, trace.hops = 1, [*seen.hops, *trace.hops]  # those before it are nobody's business
+        trace.learn([(name.encode("latin-1"), value.encode("latin-1")) for name, value in seen.headers])
         off = [f"{name} ({why})" for name, why in self.server.taps.items() if why]
         return Answer(trace, seen.error, ", ".join(off))
 

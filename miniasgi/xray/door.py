@@ -15,6 +15,7 @@ from ..watchdog import is_apps
 from .model import Hop, Place, Trace, place_of
 from .quiet import quiet
 from .recorder import Recorder, current, title_of
+from .secrets import is_secret
 
 TURN = "event loop: the task waits its turn"
 
@@ -122,7 +123,8 @@ class Visit:
     def _sending(self, message: Message) -> Hop:
         trace, kind = self.trace, message.get("type")
         if kind in ("http.response.start", "websocket.accept"):
-            trace.secrets.learn(message.get("headers", ()))  # a new cookie, say
+            if any(is_secret(name.decode("latin-1")) for name, _ in message.get("headers", ())):  # a new cookie, say
+                trace.learn(message["headers"])
             trace.status = message.get("status", 101)
         return trace.begin("asgi", f"send {kind}", place_of(self._send), _content(message), **_details(message))
 

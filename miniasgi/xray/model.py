@@ -14,7 +14,7 @@ import os
 import reprlib
 import sysconfig
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from time import perf_counter_ns, time
 from types import CodeType
@@ -157,6 +157,14 @@ class Trace:
         else:
             self.dropped += 1
         self.changed(self)
+
+    def learn(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Hides what these headers tell to be secret, also where it was seen before: a new token, say."""
+        self.secrets.learn(headers)
+        for hop in list(self.hops):
+            hop.name = self.secrets.mask(hop.name)
+            hop.data = {name: self.secrets.mask(text) for name, text in hop.data.items()}
+            hop.raw = hop.raw and self.secrets.mask_bytes(hop.raw)
 
     def begin(
         self, layer: Layer, name: str, where: Place | None = None, raw: Any = None, /, waits: bool = False, **data: Any
