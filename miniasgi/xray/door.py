@@ -15,7 +15,7 @@ from ..watchdog import is_apps
 from .model import Hop, Place, Trace, place_of
 from .quiet import quiet
 from .recorder import Recorder, current, title_of
-from .secrets import is_secret
+from .secrets import Stream, is_secret
 
 TURN = "event loop: the task waits its turn"
 
@@ -63,6 +63,7 @@ class Visit:
     def __init__(self, door: Door, trace: Trace, scope: Scope, receive: Receive, send: Send, watched: bool) -> None:
         self.door, self.trace, self.scope, self.watched = door, trace, scope, watched
         self._receive, self._send = receive, send
+        self._bytes_in, self._bytes_out = Stream(), Stream()
         for hop in trace.hops:
             if hop.name == TURN and hop.end_ns is None:
                 trace.end(hop)
@@ -116,7 +117,7 @@ class Visit:
     def _received(self, hop: Hop | None, message: Message) -> None:
         if hop is not None:
             hop.name = f"receive {message['type']}"
-            self.trace.describe(hop, _content(message), **_details(message))
+            self.trace.describe(hop, _content(message, self._bytes_in), **_details(message))
             self.trace.end(hop)
 
     @quiet
@@ -126,7 +127,9 @@ class Visit:
             if any(is_secret(name.decode("latin-1")) for name, _ in message.get("headers", ())):  # a new cookie, say
                 trace.learn(message["headers"])
             trace.status = message.get("status", 101)
-        return trace.begin("asgi", f"send {kind}", place_of(self._send), _content(message), **_details(message))
+        return trace.begin(
+            "asgi", f"send {kind}", place_of(self._send), _content(message, self._bytes_out), **_details(message)
+        )
 
     @quiet
     def _ended(self, hop: Hop | None, error: BaseException | None) -> None:
@@ -151,9 +154,12 @@ def _details(message: Message) -> dict[str, Any]:
     return {key: message[key] for key in _SHOWN if key in message}
 
 
-def _content(message: Message) -> bytes | None:
+def _content(message: Message, stream: Stream) -> bytes | None:
+    """The content of a message; that of HTTP is a piece of what comes in this direction."""
     body = message.get("body") or message.get("bytes")
-    return body if isinstance(body, bytes) and body else None
+    if not isinstance(body, bytes) or not body:
+        return None
+    return stream.mask(body) if "body" in message else body
 
 
 def place_of_error(error: BaseException) -> Place | None:
