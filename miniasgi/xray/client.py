@@ -67,8 +67,8 @@ async def exchange(
     pipe = asyncio.subprocess.PIPE
     # There, no module of the app's directory can take the place of one that the client needs.
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", __name__, stdin=pipe, stdout=pipe, cwd=_PACKAGES
-    )
+        *(sys.executable, "-m", __name__), stdin=pipe, stdout=pipe, cwd=_PACKAGES, start_new_session=True
+    )  # in a session of its own: Ctrl+C is for us, and we end it
     try:
         output, _ = await process.communicate(text.encode())
     finally:
