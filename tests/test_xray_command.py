@@ -169,6 +169,19 @@ def test_an_interrupt_ends_it(tmp_path: Path) -> None:
         assert "Traceback" not in run.log
 
 
+def test_an_interrupt_at_a_terminal_reaches_all_of_its_processes_and_is_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(APP)
+    command, pipe = (sys.executable, "-m", "miniasgi", "xray", "app:app", "/never", "--no-warm-up"), subprocess.PIPE
+    with subprocess.Popen(command, cwd=tmp_path, stdout=pipe, stderr=pipe, text=True, start_new_session=True) as run:
+        assert run.stdout is not None
+        while run.stdout.readline() != "waits\n":
+            assert run.poll() is None
+        os.killpg(run.pid, signal.SIGINT)
+        _, log = run.communicate(timeout=PATIENCE)
+    assert run.returncode == 130
+    assert "Traceback" not in log
+
+
 async def test_a_trace_is_waited_for_until_it_is_over() -> None:
     recorder = Recorder()
     made = trace(recorder, "GET /", done=False)
@@ -230,7 +243,15 @@ def test_content_may_be_in_a_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "given",
-    [["G T"], ["-H", "no colon"], ["-H", "A B: c"], ["-H", "A: b\r\nC: d"], ["-H", "A: ☕"], ["--ws", "x", "-d", "y"]],
+    [
+        ["G T"],
+        ["-H", "no colon"],
+        ["-H", "A B: c"],
+        ["-H", "A: b\r\nC: d"],
+        ["-H", "A: ☕"],
+        ["--ws", "x", "-d", "y"],
+        ["--timeout", "0"],
+    ],
 )
 def test_words_that_mean_nothing(given: list[str]) -> None:
     with pytest.raises(click.UsageError):

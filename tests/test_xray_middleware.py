@@ -1,5 +1,6 @@
 """Middlewares by Starlette's public list."""
 
+import functools
 from typing import Any
 
 import pytest
@@ -67,3 +68,19 @@ def test_what_passes_through_fails_them() -> None:
 def test_the_list_is_found_behind_what_is_around_it(wrap: Any) -> None:
     assert middleware.watch(wrap(app()), Recorder()) == 2
     assert middleware.watch(wrap(answer()), Recorder()) == 0
+
+
+class Limiter:
+    """A dispatch function that is an object, and has no name."""
+
+    async def __call__(self, request: Request, call_next: Any) -> Any:
+        return await call_next(request)
+
+
+def test_a_middleware_without_a_name_works_on() -> None:
+    layers = [Middleware(functools.partial(Plain, word="x", often=3))]
+    layers.append(Middleware(BaseHTTPMiddleware, dispatch=Limiter()))
+    with watching(Starlette(routes=[Route("/", home)], middleware=layers)) as (server, recorder):
+        assert server.ask(get()).body == b"xxx"
+        [trace] = over(recorder)
+    assert [hop.name for hop in trace.hops if hop.layer == "middleware"] == ["partial", "BaseHTTPMiddleware(Limiter)"]

@@ -21,6 +21,7 @@ STARS = "*" * len(SECRET)
         *("Authorization", "proxy-authorization", "Cookie", "set-cookie", "X-Api-Key", "apikey", "api_key", "API-KEY"),
         *("X-Auth-Token", "x-csrf-token", "access_token", "refresh_token", "id_token", "token", "sessionid", "session"),
         *("session_id", "password", "db_password", "passwd", "client_secret", "credentials", "x-amz-security-token"),
+        *("http.request.header.authorization", "login.password", "session.id"),
     ],
 )  # fmt: skip
 def test_secret_names(name: str) -> None:
@@ -47,6 +48,7 @@ def test_names_that_are_no_secret(name: str) -> None:
         "GET /?token={}&a=b HTTP/1.1",
         "/path?a=b&api_key={}",
         "password={}&name=x",
+        "query_string=b'password={}&name=x'",
         "User(name='x', password='{}')",
         'User(password="{}", name=1)',
         "Secret(token=b'{}')",

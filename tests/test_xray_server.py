@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -223,6 +224,18 @@ def test_what_works_on_after_its_request_is_in_no_other_one() -> None:
     assert seen == [(trace, None)]
 
 
+async def lazy(scope: Scope, receive: Receive, send: Send) -> None:
+    """Gives its headers once: "an iterable", says ASGI."""
+    if scope["type"] == "http":
+        await send({**START, "headers": iter([(b"x-lazy", b"yes")])})
+        await send(body(b"ok"))
+
+
+def test_headers_that_can_be_read_once_reach_the_client() -> None:
+    with watching(lazy) as (server, _):
+        assert (b"x-lazy", b"yes") in server.ask(get()).headers
+
+
 # It shows no secret:
 
 SECRETS = {
@@ -272,6 +285,57 @@ def test_no_secret_is_kept(http: str, loop: str, size: int) -> None:
         text = everything(trace)
         assert not any(secret in text for secret in PLAIN), re.findall(".{30}s3cr3t.{20}", text)
         assert "GET" in text or "POST" in text or size == 1
+
+
+async def logs_in(scope: Scope, receive: Receive, send: Send) -> None:
+    trace = current.get()
+    if trace is not None:
+        trace.instant("app", "made s3cr3t-new-cookie", None, b"s3cr3t-new-cookie", value="s3cr3t-new-cookie")
+    await sends({**START, "headers": [(b"set-cookie", b"id=s3cr3t-new-cookie")]}, body())(scope, receive, send)
+
+
+def test_no_secret_of_a_response_is_kept_from_before_it() -> None:
+    with watching(logs_in) as (server, recorder):
+        server.ask(get())
+        [trace] = over(recorder)
+    assert any(hop.name.startswith("made ***") for hop in trace.hops)
+    assert "s3cr3t" not in everything(trace)
+
+
+async def hears_and_says_in_pieces(scope: Scope, receive: Receive, send: Send) -> None:
+    more, length = True, dict(scope["headers"])[b"content-length"]
+    await send({**START, "headers": [(b"content-length", length)]})
+    while more:
+        message = await receive()
+        more = message["more_body"]
+        await send(body(message["body"], more=more))
+
+
+@pytest.mark.parametrize("http, loop", KINDS)
+def test_no_secret_is_kept_that_comes_in_pieces(http: str, loop: str) -> None:
+    with watching(hears_and_says_in_pieces, http=http, loop=loop) as (server, recorder):
+        client, data = server.connect(), post(b'{"password": "s3cr3t-in-pieces", "a": "seen"}')
+        for part in (b"s3c", b"in-pieces", b"eces"):  # each reaches the app by itself
+            at = data.index(part) + 1
+            client.send(data[:at])
+            data = data[at:]
+            time.sleep(0.05)
+        client.send(data).read_reply()
+        [trace] = over(recorder)
+    assert not [hop for hop in trace.hops if hop.raw and re.search(b"3cr|t-i|n-pie|ces", hop.raw)]
+    assert any(b"seen" in hop.raw for hop in trace.hops if hop.raw)
+
+
+async def tells_its_query(scope: Scope, receive: Receive, send: Send) -> None:
+    await sends(START, body(b"you said " + scope["query_string"].partition(b"=")[2]))(scope, receive, send)
+
+
+@pytest.mark.parametrize("http, loop", KINDS)
+def test_no_secret_of_a_query_is_kept(http: str, loop: str) -> None:
+    with watching(tells_its_query, http=http, loop=loop) as (server, recorder):
+        server.ask(get("/?api_key=s3cr3t-in-the-query"))
+        [trace] = over(recorder)
+    assert "s3cr3t" not in everything(trace)
 
 
 # It breaks nothing:

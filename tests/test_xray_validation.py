@@ -108,3 +108,10 @@ def test_it_is_announced_unless_it_is_too_late(monkeypatch: pytest.MonkeyPatch) 
     assert importlib.metadata.version("miniasgi-xray") == "1"
     with pytest.raises(importlib.metadata.PackageNotFoundError):
         importlib.metadata.version("there-is-no-such-package")
+
+
+def test_a_parameter_with_a_telling_name_is_hidden(trace: Trace) -> None:
+    watching = watcher(Annotated[str, Field(alias="api_key")])
+    watching.on_enter("s3cr3t")
+    watching.on_success("s3cr3t")
+    assert trace.hops[0].data == {"input": "******", "output": "******"}

@@ -67,8 +67,8 @@ async def exchange(
     pipe = asyncio.subprocess.PIPE
     # There, no module of the app's directory can take the place of one that the client needs.
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", __name__, stdin=pipe, stdout=pipe, cwd=_PACKAGES
-    )
+        *(sys.executable, "-m", __name__), stdin=pipe, stdout=pipe, cwd=_PACKAGES, start_new_session=True
+    )  # in a session of its own: Ctrl+C is for us, and we end it
     try:
         output, _ = await process.communicate(text.encode())
     finally:
@@ -135,7 +135,7 @@ class _Wire:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError), self._step("send") as hop:
             self.sock.settimeout(self._left())
             self.sock.sendall(data)
-        self.trace.describe(hop, raw=Stream().mask(data if shown is None else shown))
+        self.trace.describe(hop, Stream().mask(data if shown is None else shown))
 
     def recv(self) -> bytes:
         """What is there next; nothing, if the server has closed."""
@@ -143,7 +143,7 @@ class _Wire:
             self.sock.settimeout(self._left())
             data = self.sock.recv(65536)
         if data:
-            self.trace.describe(hop, raw=self.stream.mask(data))
+            self.trace.describe(hop, self.stream.mask(data))
         else:
             self.trace.describe(hop, end="the server closed")
         return data
@@ -237,7 +237,7 @@ class _Talk:
         text = "" if content is None else self.wire.trace.secrets.mask(f" {content!r}")
         raw = content.encode() if isinstance(content, str) else content
         name = what + (text if len(text) <= _NAME else text[:_NAME] + "...")
-        self.wire.trace.instant("client", name, raw=raw).waits = True
+        self.wire.trace.instant("client", name, None, raw).waits = True
 
 
 def _headers(request: bytes) -> list[tuple[bytes, bytes]]:

@@ -138,6 +138,7 @@ class Asking:
             trace = self.server.recorder.begin("", f"{self.question.method} {self.question.target}")
             trace.id, trace.status, trace.done = ident, seen.status, True
         trace.number, trace.hops = 1, [*seen.hops, *trace.hops]  # those before it are nobody's business
+        trace.learn([(name.encode("latin-1"), value.encode("latin-1")) for name, value in seen.headers])
         off = [f"{name} ({why})" for name, why in self.server.taps.items() if why]
         return Answer(trace, seen.error, ", ".join(off))
 
@@ -230,7 +231,13 @@ _own = partial(click.option, allow_from_autoenv=False)  # no $MINIASGI_DATA
 @_own("--server-timing", is_flag=True, help="Have the response tell where the time went.")
 @_own("--json", "as_json", is_flag=True, help="Print what was seen as JSON.")
 @_own("--warm-up/--no-warm-up", default=True, help="Ask twice beforehand, to see no imports.", show_default=True)
-@_own("--timeout", default=60.0, help="Seconds that the exchange may last.", show_default=True)
+@_own(
+    "--timeout",
+    default=60.0,
+    type=click.FloatRange(0, min_open=True),
+    help="Seconds that the exchange may last.",
+    show_default=True,
+)
 @_own("--width", type=click.IntRange(40), help="Columns; default: the terminal's.")
 @_own("--color/--no-color", "colour", default=None, help="Colours; default: on a terminal.")
 def main(app: str, method: str, target: str, **options: Any) -> None:

@@ -73,7 +73,7 @@ class WatchedConnection(Connection):
         self.trace: Any = None  # of the request that is being read or answered
         self._early: list[Hop] = []  # seen before anybody knew of which request
         self._latest: Hop | None = None  # read: it may hold more than one request
-        self._bytes = Stream()
+        self._bytes, self._content_seen, self._bytes_out = Stream(), Stream(), Stream()
 
     # The transport's side:
 
@@ -142,7 +142,7 @@ class WatchedConnection(Connection):
     @quiet
     def on_parsed(self, start: int, event: Event | BadRequest) -> None:
         """The parser took from `start` until now for this."""
-        raw = event.data if isinstance(event, Body) else None
+        raw = self._content_seen.mask(event.data) if isinstance(event, Body) else None
         hop = Hop("parser", f"event {_event(event)}", start, perf_counter_ns(), where=self._feed_place)
         hop.failed = isinstance(event, BadRequest)
         if self.trace is None or isinstance(event, Request) or (hop.failed and self._input is not Input.BODY):
@@ -165,6 +165,7 @@ class WatchedConnection(Connection):
         early, self._early = self._early, []
         if all(hop.name != "read" for hop in early) and self._latest is not None:
             early = [self._latest, *early]  # pipelined: it came with the request before it
+        self._content_seen = Stream()
         title = f"{event.method} {event.target.decode('latin-1')}"
         self.trace = self.recorder.begin(client_name(self._scope), title, event.headers, early)
         hop: Hop = self.trace.begin("server", "judge the head, build the scope", place_of(judge))
@@ -198,7 +199,7 @@ class WatchedConnection(Connection):
     def _on_writing(self, data: bytes) -> Hop | None:
         if self.trace is None:
             return None
-        hop: Hop = self.trace.begin("socket", "write", place_of(Connection.write), data)
+        hop: Hop = self.trace.begin("socket", "write", place_of(Connection.write), self._bytes_out.mask(data))
         return hop
 
     async def drain(self) -> None:

@@ -6,7 +6,7 @@ one, a trace begins here.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..scope import client_name
@@ -15,6 +15,7 @@ from ..watchdog import is_apps
 from .model import Hop, Place, Trace, place_of
 from .quiet import quiet
 from .recorder import Recorder, current, title_of
+from .secrets import Stream, is_secret
 
 TURN = "event loop: the task waits its turn"
 
@@ -62,6 +63,7 @@ class Visit:
     def __init__(self, door: Door, trace: Trace, scope: Scope, receive: Receive, send: Send, watched: bool) -> None:
         self.door, self.trace, self.scope, self.watched = door, trace, scope, watched
         self._receive, self._send = receive, send
+        self._bytes_in, self._bytes_out = Stream(), Stream()
         for hop in trace.hops:
             if hop.name == TURN and hop.end_ns is None:
                 trace.end(hop)
@@ -94,6 +96,8 @@ class Visit:
 
     async def send(self, message: Message) -> None:
         """The server's `send`, and how long it took."""
+        if isinstance(message.get("headers"), Iterator):  # the server needs them, too
+            message = {**message, "headers": list(message["headers"])}
         if message.get("type") == "http.response.start":
             for change in self.door.on_start:
                 message = change(self.trace, message) or message
@@ -113,16 +117,19 @@ class Visit:
     def _received(self, hop: Hop | None, message: Message) -> None:
         if hop is not None:
             hop.name = f"receive {message['type']}"
-            self.trace.describe(hop, _content(message), **_details(message))
+            self.trace.describe(hop, _content(message, self._bytes_in), **_details(message))
             self.trace.end(hop)
 
     @quiet
     def _sending(self, message: Message) -> Hop:
         trace, kind = self.trace, message.get("type")
         if kind in ("http.response.start", "websocket.accept"):
-            trace.secrets.learn(message.get("headers", ()))  # a new cookie, say
+            if any(is_secret(name.decode("latin-1")) for name, _ in message.get("headers", ())):  # a new cookie, say
+                trace.learn(message["headers"])
             trace.status = message.get("status", 101)
-        return trace.begin("asgi", f"send {kind}", place_of(self._send), _content(message), **_details(message))
+        return trace.begin(
+            "asgi", f"send {kind}", place_of(self._send), _content(message, self._bytes_out), **_details(message)
+        )
 
     @quiet
     def _ended(self, hop: Hop | None, error: BaseException | None) -> None:
@@ -147,9 +154,12 @@ def _details(message: Message) -> dict[str, Any]:
     return {key: message[key] for key in _SHOWN if key in message}
 
 
-def _content(message: Message) -> bytes | None:
+def _content(message: Message, stream: Stream) -> bytes | None:
+    """The content of a message; that of HTTP is a piece of what comes in this direction."""
     body = message.get("body") or message.get("bytes")
-    return body if isinstance(body, bytes) and body else None
+    if not isinstance(body, bytes) or not body:
+        return None
+    return stream.mask(body) if "body" in message else body
 
 
 def place_of_error(error: BaseException) -> Place | None:

@@ -8,7 +8,7 @@ import functools
 from typing import Any
 
 from ..types import App, Receive, Scope, Send
-from .model import Hop, Trace, place_of
+from .model import Hop, Place, Trace, place_of
 from .quiet import quiet
 from .recorder import Recorder
 
@@ -33,9 +33,7 @@ def _watched(cls: Any, recorder: Recorder) -> Any:
 
     def make(app: App, *args: Any, **options: Any) -> App:
         middleware: App = cls(app, *args, **options)
-        own = options.get("dispatch")  # what `@app.middleware("http")` is put around
-        name = f"{cls.__name__}({own.__name__})" if own is not None else cls.__name__
-        where = place_of(own or getattr(cls, "__call__", cls))  # noqa: B004
+        name, where = _about(cls, options.get("dispatch")) or ("a middleware", None)
 
         @quiet
         def entered(scope: Scope) -> tuple[Trace, Hop] | None:
@@ -59,3 +57,14 @@ def _watched(cls: Any, recorder: Recorder) -> Any:
         return layer
 
     return functools.update_wrapper(make, cls, updated=())
+
+
+@quiet
+def _about(cls: Any, own: Any) -> tuple[str, Place | None]:
+    """Name and place of a middleware, or of what `@app.middleware("http")` is put around: a function, or an object."""
+    name = _name(cls) if own is None else f"{_name(cls)}({_name(own)})"
+    return name, place_of(own or getattr(cls, "__call__", cls))  # noqa: B004
+
+
+def _name(thing: Any) -> str:
+    return str(getattr(thing, "__name__", type(thing).__name__))

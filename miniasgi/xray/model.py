@@ -14,7 +14,7 @@ import os
 import reprlib
 import sysconfig
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from time import perf_counter_ns, time
 from types import CodeType
@@ -158,8 +158,16 @@ class Trace:
             self.dropped += 1
         self.changed(self)
 
+    def learn(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Hides what these headers tell to be secret, also where it was seen before: a new token, say."""
+        self.secrets.learn(headers)
+        for hop in list(self.hops):
+            hop.name = self.secrets.mask(hop.name)
+            hop.data = {name: self.secrets.mask(text) for name, text in hop.data.items()}
+            hop.raw = hop.raw and self.secrets.mask_bytes(hop.raw)
+
     def begin(
-        self, layer: Layer, name: str, where: Place | None = None, raw: Any = None, waits: bool = False, **data: Any
+        self, layer: Layer, name: str, where: Place | None = None, raw: Any = None, /, waits: bool = False, **data: Any
     ) -> Hop:
         """Keeps a hop that begins now; see `end`. The data is copied, cut and masked here."""
         hop = Hop(layer, self.secrets.mask(name), perf_counter_ns(), where=where, thread=thread_name(), waits=waits)
@@ -168,13 +176,13 @@ class Trace:
         hop.start_ns = perf_counter_ns()  # what we do is no part of it
         return hop
 
-    def instant(self, layer: Layer, name: str, where: Place | None = None, raw: Any = None, **data: Any) -> Hop:
+    def instant(self, layer: Layer, name: str, where: Place | None = None, raw: Any = None, /, **data: Any) -> Hop:
         """Keeps a hop that takes no time."""
         hop = self.begin(layer, name, where, raw, **data)
         hop.end_ns = hop.start_ns
         return hop
 
-    def end(self, hop: Hop, error: BaseException | None = None, **data: Any) -> None:
+    def end(self, hop: Hop, error: BaseException | None = None, /, **data: Any) -> None:
         """The hop is over, now; `error` if it failed, or was cancelled, which is no failure."""
         hop.end_ns = perf_counter_ns()
         if isinstance(error, Exception):
@@ -185,7 +193,7 @@ class Trace:
         self.describe(hop, **data)
         self.changed(self)
 
-    def describe(self, hop: Hop, raw: Any = None, **data: Any) -> None:
+    def describe(self, hop: Hop, raw: Any = None, /, **data: Any) -> None:
         """Adds what was seen to a hop. `raw` is bytes; values are shown as text, and None is not."""
         hop.data |= {
             name: self.secrets.mask_field(name, shown(value)) for name, value in data.items() if value is not None

@@ -9,6 +9,7 @@ import contextlib
 import itertools
 import re
 import secrets
+import urllib.parse
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
@@ -43,12 +44,13 @@ class Recorder:
         found = next((_TRACEPARENT.fullmatch(value) for name, value in headers if name == b"traceparent"), None)
         ident = found[1].decode() if found else secrets.token_hex(16)
         trace = Trace(ident, next(self._numbers), connection, changed=self._changed)
-        trace.secrets.learn(headers)
+        query = title.partition("?")[2].encode("latin-1", "replace")
+        trace.secrets.learn([*headers, *urllib.parse.parse_qsl(query)])  # bytes, as those are
         trace.title = trace.secrets.mask(title)
         for hop in hops:
             size = hop.size  # of all bytes; only some were kept
             trace.describe(hop, hop.raw, **hop.data)  # with what is known to be secret now
-            hop.size = size
+            hop.size, hop.name = size, trace.secrets.mask(hop.name)
             trace.hops.append(hop)
         self.traces.append(trace)
         while len(self.traces) > self.kept:  # the oldest, but rather one that is over

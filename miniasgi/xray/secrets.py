@@ -28,7 +28,7 @@ def _quoted(group: str) -> str:
 _PATTERNS = re.compile(
     rf"""(?imsx)
     (?: ^[ \t]*+{_NAME}[ \t]*+:[ \t]*+  (?P<line>[^\r\n]++)               # a field line, RFC 9112 5; ours, or none
-    | (?:^|[?&]){_NAME}=              (?P<form>[^&\s"']++)              # a query, or a form
+    | (?:^|[?&"']){_NAME}=            (?P<form>[^&\s"']++)              # a query, or a form
     | {_NAME}=b?                      {_quoted("argument")}             # a repr of an object
     | ["']{_NAME}\\*+["']\s*+:\s*+b?  {_quoted("member")}               # JSON, also in JSON, or a dict
     | [(\[]\s*+b?["']{_NAME}["'],\s*+b?  {_quoted("pair")}              # a header as ASGI has it
@@ -44,8 +44,8 @@ _ATTRIBUTES = {"HttpOnly", "Secure", "SameSite=lax", "SameSite=strict", "SameSit
 
 
 def is_secret(name: str) -> bool:
-    """True for the name of a header, or of a field, whose value must not be shown."""
-    return re.fullmatch(_NAME, name, re.IGNORECASE) is not None
+    """True for the name of a header, or of a field, whose value must not be shown; or `http.request.header.cookie`."""
+    return re.search(_NAME, name, re.IGNORECASE) is not None
 
 
 class Secrets:

@@ -135,12 +135,12 @@ class XraySpan(Span):
     @quiet
     def add_event(self, name: str, attributes: Any = None, timestamp: int | None = None) -> None:
         for trace in self._traces:
-            trace.instant(_layer(name), name, _apps_place(), **dict(attributes or {}))
+            trace.describe(trace.instant(_layer(name), name, _apps_place()), **dict(attributes or {}))
 
     @quiet
     def update_name(self, name: str) -> None:
-        for hop in self._hops:
-            hop.name = name
+        for trace, hop in zip(self._traces, self._hops, strict=False):
+            hop.name = trace.secrets.mask(name)
 
     @quiet
     def set_status(self, status: Any, description: str | None = None) -> None:

@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
-from .model import Hop, Trace, place_of
+from .model import Hop, Trace, place_of, shown
 from .quiet import quiet
 from .recorder import Recorder
+from .secrets import is_secret
 
 _GROUP = "[pydantic]\nminiasgi-xray = miniasgi.xray.validation:plugin\n"
 
@@ -70,6 +71,8 @@ class Watcher:
     def __init__(self, plugin: Plugin, label: str, kind: Any) -> None:
         self._plugin = plugin
         self._label, self._kind = label, kind
+        name, colon, _ = label.partition(": ")
+        self._is_secret = bool(colon) and is_secret(name)  # `password: str`, but not a model called `Session`
         self._here = threading.local()
 
     @quiet
@@ -82,14 +85,14 @@ class Watcher:
             return
         verb = "validate" if options.get("self_instance") is None else "construct"
         where = place_of(self._kind) if isinstance(self._kind, type) else None
-        self._stack.append((trace, trace.begin("pydantic", f"{verb} {self._label}", where, input=value)))
+        self._stack.append((trace, trace.begin("pydantic", f"{verb} {self._label}", where, input=self._shown(value))))
 
     @quiet
     def on_success(self, result: Any) -> None:
         """It gives `result`."""
         trace, hop = self._stack.pop()
         if trace is not None:
-            trace.end(hop, output=result)
+            trace.end(hop, output=self._shown(result))
 
     @quiet
     def on_error(self, error: Any) -> None:
@@ -108,6 +111,9 @@ class Watcher:
         trace, hop = self._stack.pop()
         if trace is not None:
             trace.end(hop, exception)
+
+    def _shown(self, value: Any) -> Any:
+        return "*" * len(shown(value)) if self._is_secret else value
 
     @property
     def _stack(self) -> list[tuple[Trace | None, Any]]:

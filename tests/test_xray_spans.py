@@ -1,0 +1,29 @@
+"""Spans of OpenTelemetry, as the API calls them."""
+
+from typing import Any
+
+from opentelemetry.trace import SpanContext, SpanKind
+
+from miniasgi.xray.model import Trace
+from miniasgi.xray.spans import XraySpan
+
+CONTEXT = SpanContext(1, 2, is_remote=False)
+
+
+def span(trace: Trace, **attributes: Any) -> XraySpan:
+    return XraySpan("work", SpanKind.INTERNAL, attributes, [trace], CONTEXT)
+
+
+def test_attributes_may_have_any_name() -> None:
+    trace, names = Trace("0" * 32, 1, "-"), ("hop", "self", "raw", "layer", "name", "where", "waits", "error", "data")
+    made = span(trace, **dict.fromkeys(names, "seen"))
+    made.add_event("event", dict.fromkeys(names, "seen"))
+    work, event = trace.hops
+    assert work.data == event.data == dict.fromkeys(names, "seen")
+    assert (event.name, event.end_ns) == ("event", event.start_ns)
+
+
+def test_a_name_is_masked_also_a_later_one() -> None:
+    trace = Trace("0" * 32, 1, "-")
+    span(trace).update_name("login(password='s3cr3t-password')")
+    assert "s3cr3t" not in trace.hops[0].name
