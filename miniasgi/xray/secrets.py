@@ -32,6 +32,7 @@ _PATTERNS = re.compile(
     | {_NAME}=b?                      {_quoted("argument")}             # a repr of an object
     | ["']{_NAME}\\*+["']\s*+:\s*+b?  {_quoted("member")}               # JSON, also in JSON, or a dict
     | [(\[]\s*+b?["']{_NAME}["'],\s*+b?  {_quoted("pair")}              # a header as ASGI has it
+    | ;[ ]?name="{_NAME}"[^\r\n]*+\r\n(?:[^\r\n]++\r\n)*+\r\n  (?P<part>(?:(?!\r\n--).)++)  # a form in parts, RFC 7578
     | ://[^\s/:@"']*+:                (?P<userinfo>[^\s/@"']++)(?=@)    # the password in a URL
     )"""
 )
