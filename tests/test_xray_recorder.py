@@ -2,8 +2,8 @@
 
 import pytest
 
-from miniasgi.xray.model import Trace
-from miniasgi.xray.recorder import Recorder, current, title_of
+from miniasgi.xray.model import MOST_HOPS, Trace
+from miniasgi.xray.recorder import MOST_HOPS_KEPT, Recorder, current, title_of
 
 ID = "0af7651916cd43dd8448eb211c80319c"
 
@@ -87,3 +87,14 @@ def test_a_title_is_the_request_line() -> None:
     assert title_of(scope) == "GET /%C3%A9?a=b"
     assert title_of({"path": "/chat", "query_string": b""}) == "WebSocket /chat"
     assert Recorder().begin("-", "GET /?token=abcdef").title == "GET /?token=******"
+
+
+def test_long_streams_are_kept_as_long_as_there_is_room() -> None:
+    recorder = Recorder()
+    for _ in range(50):
+        trace = recorder.begin("-", "GET /stream")
+        for _ in range(MOST_HOPS):
+            trace.instant("asgi", "send http.response.body")
+        recorder.settle(trace)
+    assert len(recorder.traces) == MOST_HOPS_KEPT // MOST_HOPS + 1
+    assert recorder.traces[-1] is trace

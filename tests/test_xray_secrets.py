@@ -58,6 +58,8 @@ def test_names_that_are_no_secret(name: str) -> None:
         "{{b'cookie': b'{}'}}",
         "[(b'host', b'a'), (b'authorization', b'{}')]",
         "[['x-api-key', '{}']]",
+        '--x\r\nContent-Disposition: form-data; name="password"\r\n\r\n{}\r\n--x--\r\n',
+        '--x\r\nContent-Disposition: form-data; name="token"; filename="t"\r\nContent-Type: text/plain\r\n\r\n{}',
         "headers=[(b'cookie', b'a={}; b=c')]",
         "Authorization : {}",
         "  password:  {}  ",

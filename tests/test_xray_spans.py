@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from opentelemetry.trace import SpanContext, SpanKind
+from opentelemetry.trace import INVALID_SPAN, SpanContext, SpanKind
 
 from miniasgi.xray.model import Trace
-from miniasgi.xray.spans import XraySpan
+from miniasgi.xray.recorder import Recorder
+from miniasgi.xray.spans import XraySpan, XrayTracerProvider
 
 CONTEXT = SpanContext(1, 2, is_remote=False)
 
@@ -27,3 +28,8 @@ def test_a_name_is_masked_also_a_later_one() -> None:
     trace = Trace("0" * 32, 1, "-")
     span(trace).update_name("login(password='s3cr3t-password')")
     assert "s3cr3t" not in trace.hops[0].name
+
+
+def test_what_is_no_link_is_no_error_of_the_app() -> None:
+    tracer = XrayTracerProvider(Recorder()).get_tracer("app")
+    assert tracer.start_span("work", attributes=5, links=7) is INVALID_SPAN

@@ -73,6 +73,16 @@ def test_frames_are_shown_but_for_what_is_secret_in_them(messages: list[str], cu
             assert shown.count(frame(TEXT, b"hi")) == messages.count("short")
 
 
+@pytest.mark.parametrize("cut", range(1, 12))
+def test_frames_are_told_apart_wherever_they_were_cut(cut: int) -> None:
+    payloads, data = Payloads(Recorder().begin("-", "GET /")), frame(TEXT, SAID["secret"])
+    shown = payloads.shown(data[:cut])
+    assert payloads.is_inside
+    assert b"t0ken" not in unveiled(shown + payloads.shown(data[cut:]))
+    assert not payloads.is_inside
+    assert payloads.shown(frame(TEXT, b"hi")) == frame(TEXT, b"hi")
+
+
 def unveiled(data: bytes) -> bytes:
     """All that anybody could read who knows how frames are made."""
     key = b"\x01\x02\x03\x04"  # that of the vocabulary

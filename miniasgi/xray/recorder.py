@@ -16,7 +16,9 @@ from contextvars import ContextVar
 from weakref import WeakValueDictionary
 
 from ..types import Scope
-from .model import Hop, Trace
+from .model import MOST_HOPS, Hop, Trace
+
+MOST_HOPS_KEPT = 20 * MOST_HOPS  # of all traces: each hop of a stream may be some KiB
 
 # W3C Trace Context, section 3.2: version, trace id, parent id, flags.
 _TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
@@ -53,10 +55,14 @@ class Recorder:
             hop.size, hop.name = size, trace.secrets.mask(hop.name)
             trace.hops.append(hop)
         self.traces.append(trace)
-        while len(self.traces) > self.kept:  # the oldest, but rather one that is over
+        while len(self.traces) > self.kept or (len(self.traces) > 1 and self._hops() > MOST_HOPS_KEPT):
+            # The oldest, but rather one that is over.
             self.traces.remove(next((old for old in self.traces if old.done), self.traces[0]))
         self._changed(trace)
         return trace
+
+    def _hops(self) -> int:
+        return sum(len(trace.hops) for trace in self.traces)
 
     def bind(self, scope: Scope, trace: Trace) -> None:
         """The app will be called with this scope: the trace ends when both its call and its response have."""

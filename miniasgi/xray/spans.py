@@ -81,15 +81,15 @@ class XrayTracer(Tracer):
         *args: Any,
         **options: Any,
     ) -> Span:
-        return self._start(name, context, kind, dict(attributes or {}), list(links or ())) or otel.INVALID_SPAN
+        return self._start(name, context, kind, attributes, links) or otel.INVALID_SPAN
 
     @quiet
-    def _start(self, name: str, context: Any, kind: Any, attributes: dict[str, Any], links: list[Any]) -> Span:
+    def _start(self, name: str, context: Any, kind: Any, attributes: Any, links: Any) -> Span:
         recorder = self._provider.recorder
-        traces = traces_of(recorder, [link.context for link in links], context)
+        traces = traces_of(recorder, [link.context for link in links or ()], context)
         if not traces:
             return otel.INVALID_SPAN
-        return XraySpan(name, kind, attributes, traces, _context(traces[0], recorder))
+        return XraySpan(name, kind, dict(attributes or {}), traces, _context(traces[0], recorder))
 
     @contextlib.contextmanager
     def start_as_current_span(self, name: str, *args: Any, **options: Any) -> Iterator[Span]:  # type: ignore[override]

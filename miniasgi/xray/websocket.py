@@ -30,14 +30,25 @@ class Payloads:
     def __init__(self, trace: Trace) -> None:
         self._trace = trace
         self._rest = 0  # bytes of a payload that are still to come: of what, nobody can tell
+        self._held = b""  # a header that is not complete
 
     def shown(self, data: bytes) -> bytes:
         """As many bytes as there are in `data`, which goes on where the last call ended."""
+        before, data, self._held = len(self._held), self._held + data, b""
+        return self._shown(data)[before:]
+
+    @property
+    def is_inside(self) -> bool:
+        """True in the middle of a frame."""
+        return bool(self._rest or self._held)
+
+    def _shown(self, data: bytes) -> bytes:
         shown, at = b"*" * min(self._rest, len(data)), self._rest
         self._rest = max(0, self._rest - len(data))
         while at < len(data):
             start, end = bounds(data, at)
             if not end:  # not even a whole header
+                self._held = data[at:]
                 return shown + b"*" * (len(data) - at)
             end, self._rest = min(end, len(data)), max(0, end - len(data))
             shown += data[at:start]
@@ -118,8 +129,10 @@ class WatchedWebSocket(WebSocket):
 
     @quiet
     def _on_reading(self, data: bytes, name: str = "read") -> Hop:
-        where, shown = place_of(WebSocket.data_received), self._payloads.shown(data)
-        return self.trace.begin("socket", name, where, shown, frame=frame_text(data))
+        text = "the rest of one" if self._payloads.is_inside else frame_text(data)
+        return self.trace.begin(
+            "socket", name, place_of(WebSocket.data_received), self._payloads.shown(data), frame=text
+        )
 
     def on_event(self, event: Event | str | bytes) -> None:
         hop = self._on_event(event)
