@@ -98,3 +98,12 @@ def test_long_streams_are_kept_as_long_as_there_is_room() -> None:
         recorder.settle(trace)
     assert len(recorder.traces) == MOST_HOPS_KEPT // MOST_HOPS + 1
     assert recorder.traces[-1] is trace
+
+
+def test_what_is_not_kept_is_not_waited_for() -> None:
+    """A trace whose taps are broken is never over."""
+    recorder, scope = Recorder(kept=1), {"type": "http"}
+    recorder.bind(scope, recorder.begin("-", "GET /1"))
+    recorder.begin("-", "GET /2")
+    assert recorder.trace_of(scope) is None
+    assert not recorder._open

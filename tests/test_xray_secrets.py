@@ -253,3 +253,10 @@ def test_no_text_takes_long(text: str) -> None:
 
 def test_what_is_escaped_with_a_line_end_is_no_end() -> None:
     assert Secrets().mask('{"token": "a\\\nb"}') == '{"token": "****"}'
+
+
+def test_a_client_cannot_teach_without_end() -> None:
+    secrets = Secrets()
+    secrets.learn([(b"cookie", b"; ".join(b"cookie%d=value-%d" % (n, n) for n in range(1500)))])
+    assert len(secrets._values) <= 200
+    assert "value-1499" not in secrets.mask("cookie: cookie0=value-0; cookie1499=value-1499")

@@ -38,6 +38,7 @@ _SERVER_OPTIONS = (
 )
 _WARM_UPS = 2  # imports at the first request, caches at the second
 _LOADING = 60.0  # seconds that an app may answer "try again later" in
+_PATIENCE = 2.0  # seconds until a person wants to know why nothing happens
 _RETRY = 1.0  # seconds between two tries, at most
 _LINGER = 5.0  # seconds for the app to come to its end when the client has its response
 _STOP = 2.0  # seconds for everything to end
@@ -144,10 +145,13 @@ class Asking:
 
     async def _warm_up(self) -> None:
         """Asks beforehand, so that imports and caches are not in the picture, and waits for a model to load."""
+        loop = asyncio.get_running_loop()
+        told = loop.call_later(_PATIENCE, partial(click.echo, f"Warming up, for up to {_LOADING:g} s ...", err=True))
         with contextlib.suppress(TimeoutError), _silence():
             async with asyncio.timeout(_LOADING):
                 for _ in range(_WARM_UPS):
                     await self._until_ready()
+        told.cancel()
 
     async def _until_ready(self) -> None:
         # To the app we are any client, and no event tells those:
@@ -270,8 +274,10 @@ def _question(
     if method.startswith("/") and not target:
         method, target = "", method
     method = method or ("GET" if data is None else "POST")
-    if not _TOKEN.fullmatch(method):
-        raise click.BadParameter(f"{method!r} is no method", param_hint="METHOD")
+    if not _TOKEN.fullmatch(method) or method != method.upper():
+        raise click.BadParameter(f"{method!r} is no method: those are GET, POST, ...", param_hint="METHOD")
+    if target and not target.startswith(("/", "*")):
+        raise click.BadParameter(f"{target!r} does not begin with a slash", param_hint="TARGET")
     if messages and (method != "GET" or data is not None):
         raise click.UsageError("a WebSocket begins with a GET without content: --ws goes with no METHOD and no --data")
     for name, value in headers:

@@ -57,7 +57,7 @@ class Recorder:
         self.traces.append(trace)
         while len(self.traces) > self.kept or (len(self.traces) > 1 and self._hops() > MOST_HOPS_KEPT):
             # The oldest, but rather one that is over.
-            self.traces.remove(next((old for old in self.traces if old.done), self.traces[0]))
+            self._forget(next((old for old in self.traces if old.done), self.traces[0]))
         self._changed(trace)
         return trace
 
@@ -84,11 +84,19 @@ class Recorder:
         waiting.difference_update(parts)
         if not waiting and not trace.done:
             trace.done = True
-            self._open.pop(trace, None)
-            for ident, (_, bound) in list(self._scopes.items()):
-                if bound is trace:
-                    del self._scopes[ident]
+            self._unbind(trace)
             self._changed(trace)
+
+    def _unbind(self, trace: Trace) -> None:
+        self._open.pop(trace, None)
+        for ident, (_, bound) in list(self._scopes.items()):
+            if bound is trace:
+                del self._scopes[ident]
+
+    def _forget(self, trace: Trace) -> None:
+        """Also if it will never be over, as a tap was broken, say."""
+        self.traces.remove(trace)
+        self._unbind(trace)
 
     def find(self, ident: str) -> Trace | None:
         """The newest trace with this id."""

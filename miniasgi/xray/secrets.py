@@ -37,6 +37,7 @@ _PATTERNS = re.compile(
     )"""
 )
 _FIELD = re.compile(rf"[ \t]*+{_NAME}[ \t]*+:", re.IGNORECASE)
+_MOST_VALUES = 200
 _SHORTEST = 6  # characters: whatever is shorter turns up by chance
 _LONGEST_FIELD = 65536  # bytes
 _NEAR = 8192  # bytes of a piece; nobody keeps more
@@ -62,7 +63,8 @@ class Secrets:
             if is_secret(name.decode("latin-1")):
                 for part in _parts(value.decode("latin-1")):
                     found.update(form for form in _forms(part) if len(form) >= _SHORTEST)
-        self._values = tuple(sorted(found, key=len, reverse=True))  # the whole before its parts
+        # The whole before its parts; a client that sends a thousand cookies must not hold up the others.
+        self._values = tuple(sorted(found, key=len, reverse=True)[:_MOST_VALUES])
 
     def mask(self, text: str) -> str:
         """The text, with asterisks in place of secrets; of the same length."""

@@ -6,7 +6,6 @@ for many requests, is a hop in the trace of each. If the app has brought an SDK,
 read along. Knows nothing of the server.
 """
 
-import contextlib
 import importlib
 import operator
 import random
@@ -19,6 +18,11 @@ from typing import Any
 from opentelemetry import context as otel_context
 from opentelemetry import trace as otel
 from opentelemetry.trace import Span, SpanContext, SpanKind, StatusCode, Tracer, TracerProvider
+
+try:  # the API's own, which knows how to decorate an `async def`
+    from opentelemetry.util._decorator import _agnosticcontextmanager as contextmanager
+except ImportError:
+    from contextlib import contextmanager  # type: ignore[assignment]
 
 from ..types import Scope
 from ..watchdog import is_apps
@@ -91,8 +95,8 @@ class XrayTracer(Tracer):
             return otel.INVALID_SPAN
         return XraySpan(name, kind, dict(attributes or {}), traces, _context(traces[0], recorder))
 
-    @contextlib.contextmanager
-    def start_as_current_span(self, name: str, *args: Any, **options: Any) -> Iterator[Span]:  # type: ignore[override]
+    @contextmanager
+    def start_as_current_span(self, name: str, *args: Any, **options: Any) -> Iterator[Span]:
         names = ("end_on_exit", "record_exception", "set_status_on_exception")
         uses = {key: options.pop(key, True) for key in names}
         span = self.start_span(name, *args, **options)
@@ -204,8 +208,8 @@ class SpanReader:
 
 def traces_of(recorder: Recorder, links: list[SpanContext], context: Any) -> list[Trace]:
     """Whose work a span is: of those that it links to; else of the present request, or of its parent span."""
-    if links:
-        return list(dict.fromkeys(trace for link in links if (trace := recorder.spans.get(link.span_id))))
+    if linked := list(dict.fromkeys(trace for link in links if (trace := recorder.spans.get(link.span_id)))):
+        return linked
     parent = otel.get_current_span(context).get_span_context()
     found = recorder.active() or recorder.spans.get(parent.span_id)
     return [found] if found is not None else []
