@@ -370,7 +370,7 @@ async def all_kinds(scope: Scope, receive: Receive, send: Send) -> None:
 
 def talk(make: Any) -> list[Any]:
     """A few requests of every kind."""
-    options = {"date_header": False, "timeout_keep_alive": 0.2, "limit_request_body": 1_000_000}
+    options = {"date_header": False, "timeout_keep_alive": 0.02, "limit_request_body": 1_000_000}
     with serving(all_kinds, make=make, **options) as server:
         large = post(b"x" * 300_000, "Connection: close")
         found: list[Any] = [
