@@ -150,8 +150,8 @@ class Asking:
 
     async def _until_ready(self) -> None:
         # To the app we are any client, and no event tells those:
-        while (again := _again(await self._exchange(self._request(secrets.token_hex(16))))) is not None:  # noqa: ASYNC110
-            await asyncio.sleep(again)
+        while (wait := again(await self._exchange(self._request(secrets.token_hex(16))))) is not None:  # noqa: ASYNC110
+            await asyncio.sleep(wait)
 
     def _request(self, ident: str) -> bytes:
         return self.question.bytes(self._port, ident)
@@ -164,7 +164,7 @@ class Asking:
         return int(self.server.servers[0].sockets[0].getsockname()[1])
 
 
-def _again(seen: Exchange) -> float | None:
+def again(seen: Exchange) -> float | None:
     """After how many seconds to try again, if the app says that it is not ready (RFC 9110 10.2.3)."""
     after = seen.header("retry-after")
     if seen.status != 503 or after is None:
