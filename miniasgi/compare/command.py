@@ -14,6 +14,8 @@ from pathlib import Path
 import click
 
 from .cases import load
+from .hops import aligned, asked, traces
+from .page import html, write
 from .peers import Mistake, command
 from .report import Report, text
 from .run import Comparison, both
@@ -29,7 +31,9 @@ _INTERRUPTED = 130
 @click.option(
     "--cases", default="protocol", show_default=True, help="What to ask: `protocol`, or FILE.http, or X-RAY.json."
 )
+@click.option("--hops", "words", help="Also x-ray this request in both: `POST /path content`.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was seen as JSON.")
+@click.option("--html", "page", type=Path, help="FILE to write a page to.")
 @click.option("--silence", default=0.3, show_default=True, help="Seconds without a byte that end a conversation.")
 @click.option("--timeout", default=3.0, show_default=True, help="Seconds that a conversation may last.")
 @click.option("--app-dir", default=".", show_default=True, help="Directory to import the app from.")
@@ -40,7 +44,9 @@ def main(
     right: str,
     left: str,
     cases: str,
+    words: str | None,
     as_json: bool,
+    page: Path | None,
     silence: float,
     timeout: float,
     app_dir: str,
@@ -59,17 +65,20 @@ def main(
 
     Exit status: 0 if all is equal, or differs on purpose; 1 if something differs unexplained; 2 for a mistake.
     """
-    asked = load(cases)
+    conversations, question = load(cases), None if words is None else asked(words)
     for name in (left, right):
         command(name, app, 0)  # before anything is started
     try:
         with both(app, left, right, Path(app_dir), factory) as sides:
-            results = asyncio.run(Comparison(*sides, silence, timeout).run(asked, openapi=cases == "protocol"))
+            results = asyncio.run(Comparison(*sides, silence, timeout).run(conversations, openapi=cases == "protocol"))
+        seen = question and traces(app, (left, right), Path(app_dir), factory, question, timeout)
     except KeyboardInterrupt:
         raise SystemExit(_INTERRUPTED) from None
-    report = Report(app, (left, right), results)
+    report = Report(app, (left, right), results, aligned(*seen) if seen else [])
     if not any(answer.raw for result in results for answer in result.answers or ()):
         raise Mistake(f"neither server has answered anything within {timeout:g} s: try --timeout")
+    if page is not None:
+        write(page, html(report))
     if as_json:
         click.echo(json.dumps(report.json(), indent=1))
     else:

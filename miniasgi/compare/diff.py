@@ -5,6 +5,7 @@ the time, a server's name, ports, and in how many pieces something came. Pure fu
 knows no reason for anything.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -25,6 +26,11 @@ class Difference:
     what: str
     left: str | None
     right: str | None
+
+
+def plain_name(difference: Difference) -> str:
+    """Without which reply or call it is of."""
+    return re.sub(r"^(reply|call) \d+: ", "", difference.what)
 
 
 def diff_answers(left: Answer, right: Answer, calls: int = 1000) -> list[Difference]:
@@ -111,7 +117,9 @@ def _names(names: Iterable[bytes]) -> str:
 
 
 def _text(data: bytes) -> str:
-    return data.decode("latin-1")
+    """As it is, or as Python writes it if some of that could not be seen."""
+    text = data.decode("latin-1")
+    return text if text.isprintable() and text == text.strip() else repr(text)
 
 
 def _around(left: bytes, right: bytes, width: int = 60) -> tuple[str, str]:

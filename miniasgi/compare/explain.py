@@ -6,7 +6,7 @@ Owns what it means that an explanation fits. Only what differs from miniasgi is 
 import re
 from fnmatch import fnmatchcase
 
-from .diff import Difference
+from .diff import Difference, plain_name
 from .differences import DIFFERENCES, Explanation
 
 _FLAGS = re.DOTALL | re.MULTILINE | re.IGNORECASE
@@ -26,7 +26,7 @@ def explain(found: list[Difference], request: bytes, names: tuple[str, str]) -> 
 
 def _explanation(difference: Difference, request: bytes, peer: str, swapped: bool) -> Explanation | None:
     values = (difference.right, difference.left) if swapped else (difference.left, difference.right)
-    what = re.sub(r"^(reply|call) \d+: ", "", difference.what)
+    what = plain_name(difference)
     return next((entry for entry in DIFFERENCES if _fits(entry, what, peer, request, *values)), None)
 
 

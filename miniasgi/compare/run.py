@@ -21,6 +21,7 @@ from .differences import VARIES
 from .explain import Explained, explain
 from .peers import Peer, running
 from .protocol import get
+from .target import environment
 from .wire import Answer, converse
 from .witness import Call, calls
 
@@ -139,10 +140,10 @@ def both(app: str, left: str, right: str, directory: Path, factory: bool) -> Ite
         sides = []
         for place, peer in enumerate((left, right)):
             file, log = Path(name, f"{place}.jsonl"), Path(name, f"{place}.log")
-            environment = {
-                "COMPARE_TARGET": app,
-                "COMPARE_FILE": str(file),
-                "COMPARE_FACTORY": "yes" if factory else "",
-            }
-            sides.append(Side(stack.enter_context(running(peer, _WITNESSED, directory, log, **environment)), file))
+            sides.append(
+                Side(
+                    stack.enter_context(running(peer, _WITNESSED, directory, log, **environment(app, factory, file))),
+                    file,
+                )
+            )
         yield sides[0], sides[1]

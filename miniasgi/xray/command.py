@@ -243,7 +243,7 @@ def main(app: str, method: str, target: str, **options: Any) -> None:
     own = {name: options.pop(name) for name in list(options) if name not in _SERVER_OPTIONS}
     for path in own["saves"]:
         check_save_path(path)
-    question = _question(method, target, own["request_headers"], own["data"], own["messages"])
+    question = read_question(method, target, own["request_headers"], own["data"], own["messages"])
     config = Config(
         app, port=0, workers=1, log_level="warning", access_log=False, timeout_graceful_shutdown=_STOP, **options
     )
@@ -256,7 +256,7 @@ def main(app: str, method: str, target: str, **options: Any) -> None:
             raise SystemExit(_INTERRUPTED) from None
 
 
-def _question(
+def read_question(
     method: str, target: str, headers: Sequence[tuple[str, str]], data: bytes | None, messages: Sequence[str]
 ) -> Question:
     """What the words mean; click's sentences if they mean nothing."""
