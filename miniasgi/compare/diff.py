@@ -33,8 +33,8 @@ def plain_name(difference: Difference) -> str:
     return re.sub(r"^(reply|call) \d+: ", "", difference.what)
 
 
-def diff_answers(left: Answer, right: Answer, calls: int = 1000) -> list[Difference]:
-    """On the wire. Of the final replies, as many as there were `calls` are the app's; the others are refusals."""
+def diff_answers(left: Answer, right: Answer, answered: int) -> list[Difference]:
+    """On the wire. So many of the final replies are the app's; errors after them are the servers' `own`."""
     found: list[Difference] = []
     pairs = list(zip_longest(left.replies, right.replies))
     if len(left.replies) != len(right.replies):
@@ -44,7 +44,7 @@ def diff_answers(left: Answer, right: Answer, calls: int = 1000) -> list[Differe
     for place, (one, other) in enumerate(pairs):
         finals += one.final
         prefix = f"reply {place + 1}: " if len(pairs) > 1 else ""
-        kind = "refusal " if finals > calls and one.status == other.status else ""
+        kind = "own " if finals > answered and (one.status or 0) >= 400 and one.status == other.status else ""
         found += [_bytes(prefix + kind + what, ours, theirs) for what, ours, theirs in _diff_reply(one, other)]
     if left.closed != right.closed:
         found.append(_bytes("connection", *(("closed", "open") if left.closed else ("open", "closed"))))
@@ -66,7 +66,7 @@ _Found = Iterator[tuple[str, str | None, str | None]]
 
 def _diff_reply(left: Reply, right: Reply) -> _Found:
     if left.status != right.status:
-        yield "status", str(left.status), str(right.status)
+        yield "status", _status(left), _status(right)
         return  # all else follows from that
     if left.line != right.line:
         yield "status line", _text(left.line), _text(right.line)
@@ -84,6 +84,10 @@ def _diff_reply(left: Reply, right: Reply) -> _Found:
         yield "body", *_around(left.body, right.body)
     if left.trailers != right.trailers:
         yield "trailers", _text(left.trailers), _text(right.trailers)
+
+
+def _status(reply: Reply) -> str:
+    return str(reply.status) + ("" if reply.whole else ", unfinished")
 
 
 def _diff_fields(kind: str, left: Fields, right: Fields) -> _Found:
@@ -195,12 +199,14 @@ def _flat(scope: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def joined(call: Call, direction: str) -> list[dict[str, Any]]:
     """The messages one way, those with content that came in pieces as one.
 
-    Without an `http.disconnect`: whether an app still hears of it is a race.
+    Up to an `http.disconnect`: whether an app still hears of it, and does something, is a race.
     """
     found: list[dict[str, Any]] = []
     for what, message in call.messages:
         kind = message.get("type")
-        if what != direction or kind == "http.disconnect":
+        if kind == "http.disconnect":
+            break
+        if what != direction:
             continue
         if kind in ("http.request", "http.response.body"):
             message = {"body": b"", **message}
@@ -210,3 +216,8 @@ def joined(call: Call, direction: str) -> list[dict[str, Any]]:
                 continue
         found.append(message)
     return found
+
+
+def answered(calls: list[Call]) -> int:
+    """How many of the calls have begun a response."""
+    return sum(any(message.get("type") == "http.response.start" for message in joined(call, "send")) for call in calls)

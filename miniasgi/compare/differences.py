@@ -12,9 +12,9 @@ class Explanation(NamedTuple):
 
     because: str
     section: str
-    what: str  # names of differences, like a pattern of file names
+    what: str  # names of differences, like patterns of file names, with | between them
     peer: str = "*"  # names of servers, likewise
-    request: bytes = b""  # regular expressions: of bytes in the request
+    request: bytes = b""  # regular expressions, where case does not matter: of bytes in the request
     ours: str = ""  # of the values, that is nothing where there is none
     theirs: str = ""
     whole: bool = False  # what else differs in the same case follows from it
@@ -106,7 +106,7 @@ DIFFERENCES = [
         "methods are case-sensitive, and ASGI has them in upper case only",
         "RFC 9110 9.1, ASGI HTTP 2.5",
         "status",
-        request=rb"\A\S*[a-z]",
+        request=rb"\A(?-i:[A-Z]*[a-z])",
         ours="^400",
         whole=True,
     ),
@@ -124,7 +124,7 @@ DIFFERENCES = [
         ours="^431",
         whole=True,
     ),
-    Explanation("what a server says when it refuses is its own", "RFC 9110 15.5", "refusal *", general=True),
+    Explanation("what a server answers by itself is in its own words", "RFC 9110 15.5", "own *", general=True),
     Explanation(
         "a client hears that it was refused, and why",
         "RFC 9112 2.2",
@@ -197,7 +197,11 @@ DIFFERENCES = [
         whole=True,
     ),
     Explanation(
-        "the white space around a value is no part of it", "RFC 9112 5.1", "scope header *", theirs=r"( |\\t)'(, |$)"
+        "the white space around a value is no part of it",
+        "RFC 9112 5.1",
+        "scope header *",
+        theirs=r"( |\\t)'(, |$)",
+        whole=True,
     ),
     Explanation(
         "trailers are no headers: they came after all checks",
@@ -205,8 +209,40 @@ DIFFERENCES = [
         "scope header *",
         request=rb"^0[^\r\n]*\r\n[^\r\n]+:",
         ours="^$",
+        whole=True,
+    ),
+    Explanation(
+        "an app may use what is offered here alone: early hints, trailers, files by their path",
+        "ASGI extensions",
+        "send",
+        ours="early_hint|trailers|pathsend",
+        whole=True,
+    ),
+    Explanation(
+        "the head waits for the first content, so who fails at it is answered with a clean 500",
+        "ASGI HTTP 2.5",
+        "status",
+        ours="^500$",
+        theirs="unfinished$",
+        whole=True,
+    ),
+    Explanation(
+        "HTTP/1.0 knows no chunks",
+        "RFC 9112 6.1",
+        "framing|header transfer-encoding",
+        request=rb" HTTP/1\.0\r\n",
+        ours="^close$|^$",
+        theirs="^chunked$",
     ),
     # Whatever is asked:
+    Explanation(
+        "the head waits for the first content, so the length of a simple response is known",
+        "RFC 9112 6.2, ASGI HTTP 2.5",
+        "framing|header content-length|header transfer-encoding",
+        ours=r"^content-length$|^\d+$|^$",
+        theirs="^chunked$|^close$|^$",
+        general=True,
+    ),
     Explanation(
         "early hints, trailers and files by their path are offered here",
         "ASGI extensions",
@@ -234,7 +270,7 @@ DIFFERENCES = [
         "HTTP 2.3 and WebSocket 2.5 are what apps can rely on here: from 2.4 on, streams would outlive their clients",
         "ASGI HTTP 2.5",
         "scope.asgi.spec_version",
-        ours=r"'2\.3'",
+        ours=r"'2\.[35]'",
         general=True,
     ),
     Explanation(
@@ -261,7 +297,14 @@ DIFFERENCES = [
     ),
     Explanation("it has no lifespan", "ASGI lifespan 2.0", "calls", "daphne*", rb"\A\Z", "^1$", "^0$"),
     Explanation("and so no state", "ASGI lifespan 2.0", "scope.state", "daphne*", theirs="^$", general=True),
-    Explanation("an app that needs its state fails without", "ASGI lifespan 2.0", "raised", "daphne*", whole=True),
+    Explanation(
+        "an app that needs its state fails without",
+        "ASGI lifespan 2.0",
+        "raised",
+        "daphne*",
+        ours="^nothing$",
+        whole=True,
+    ),
     Explanation(
         "what is empty may as well be absent",
         "ASGI HTTP 2.5",

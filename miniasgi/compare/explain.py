@@ -32,7 +32,7 @@ def _explanation(difference: Difference, request: bytes, peer: str, swapped: boo
 
 def _fits(entry: Explanation, what: str, peer: str, request: bytes, ours: str | None, theirs: str | None) -> bool:
     return (
-        fnmatchcase(what, entry.what)
+        any(fnmatchcase(what, pattern) for pattern in entry.what.split("|"))
         and fnmatchcase(peer, entry.peer)
         and bool(re.search(entry.request, request, _FLAGS))
         and bool(re.search(entry.ours, ours or ""))

@@ -72,7 +72,10 @@ def _own(name: str, app: str, directory: Path, factory: bool, words: Question, t
     command += ["--app-dir", str(directory), "--timeout", str(timeout), *(["--http", parser] if parser else [])]
     command += ["--factory"] if factory else []
     command += [] if words.data is None else ["--data", words.data.decode()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=_START + 4 * timeout, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_START + 4 * timeout, check=False)
+    except subprocess.TimeoutExpired:
+        raise Mistake(f"{name} could not be asked: it takes too long") from None
     _, brace, text = f"\n{done.stdout}".rpartition("\n{\n")  # an app may print, too
     if not brace:
         raise Mistake(f"{name} could not be asked: {done.stderr.strip()}")

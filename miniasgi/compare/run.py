@@ -16,7 +16,7 @@ from pathlib import Path
 from ..xray.client import Exchange, ask
 from ..xray.command import again
 from .cases import Case, from_openapi
-from .diff import diff_answers, diff_calls
+from .diff import answered, diff_answers, diff_calls
 from .differences import VARIES
 from .explain import Explained, explain
 from .peers import Peer, running
@@ -111,7 +111,7 @@ class Comparison:
     def _judged(self, result: Result) -> Result:
         found = diff_calls(*result.calls)
         if result.answers:
-            found = diff_answers(*result.answers, calls=min(map(len, result.calls))) + found
+            found = diff_answers(*result.answers, min(map(answered, result.calls))) + found
         names = self.sides[0].peer.name, self.sides[1].peer.name
         result.differences = explain(found, result.request, names)
         return result
@@ -124,7 +124,7 @@ class Comparison:
         second = self._result(Case(first.name, first.request), answers, [side.calls() for side in self.sides])
         varies = set()
         for before, after, one, other in zip(first.answers, answers, first.calls, second.calls, strict=True):
-            found = diff_answers(before, after, len(other)) + diff_calls(one, other)
+            found = diff_answers(before, after, answered(other)) + diff_calls(one, other)
             varies |= {difference.what for difference in found}
         second.differences = [
             (difference, VARIES if why is None and difference.what in varies else why)
