@@ -67,7 +67,9 @@ def main(
     """
     conversations, question = load(cases), None if words is None else asked(words)
     for name in (left, right):
-        command(name, app, 0)  # before anything is started
+        command(name, app, 0)
+    if page is not None:
+        write(page, "")  # mistakes come out before anything is started
     try:
         with both(app, left, right, Path(app_dir), factory) as sides:
             results = asyncio.run(Comparison(*sides, silence, timeout).run(conversations, openapi=cases == "protocol"))

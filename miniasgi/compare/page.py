@@ -58,6 +58,7 @@ def html(report: Report) -> str:
 
 
 def write(path: Path, text: str) -> None:
+    """Mistake if that cannot be; to be tried with nothing, before there is something to lose."""
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:

@@ -21,7 +21,7 @@ import click
 
 _PACKAGES = str(Path(__file__).parents[2])
 _PORTS = range(20000, 32000)  # below those that a system gives to clients, so none is taken meanwhile
-_STOP = 5.0  # seconds
+_STOP = 2.0  # seconds to end in; there is nothing to lose
 _SHOWN = 12  # last lines of what a server has said
 
 
@@ -103,14 +103,19 @@ class Peer:
         lines = self._log.read_text(errors="replace").strip().splitlines()[-_SHOWN:]
         return "; its last words:\n  " + "\n  ".join(lines) if lines else ""
 
+    def ask_to_stop(self) -> None:
+        self._signal(signal.SIGTERM)
+
     def stop(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGTERM)
+        self.ask_to_stop()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_STOP)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        self._signal(signal.SIGKILL)
         self._process.wait()
+
+    def _signal(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
 
 
 @contextlib.contextmanager

@@ -171,13 +171,13 @@ def _hops(report: Report, width: int) -> Iterator[_Line]:
     most = [max(len(name), 8) for name in report.names]
     yield "", {}
     heads = [f"{name:>{size}}" for name, size in zip(report.names, most, strict=True)]
-    yield f"   {'  '.join(heads)}  hop, in microseconds", {"dim": True}
+    yield cut(f"   {'  '.join(heads)}  hop, in microseconds", width), {"dim": True}
     for step in report.hops:
         times = [f"{shown(row):>{size}}" for row, size in zip((step.left, step.right), most, strict=True)]
         line = f"{'!' if step.parts else ' '}  {'  '.join(times)}  {'  ' * step.row.depth}{escaped(step.row.name)}"
         yield cut(line, width), {"fg": "yellow"} if step.parts else {}
     if report.is_unfair():
-        yield f"   {NOTE}", {"dim": True}
+        yield from ((f"   {part}", {"dim": True}) for part in textwrap.wrap(NOTE, width - 3))
 
 
 def _json(result: Result) -> dict[str, Any]:

@@ -146,4 +146,6 @@ def both(app: str, left: str, right: str, directory: Path, factory: bool) -> Ite
                     file,
                 )
             )
+        for side in sides:
+            stack.callback(side.peer.ask_to_stop)  # before anybody is waited for
         yield sides[0], sides[1]
