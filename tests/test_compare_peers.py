@@ -48,28 +48,28 @@ def script(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setattr(peers, "command", lambda name, app, port: [sys.executable, "-c", text, str(port)])
 
 
-def test_one_that_ends_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+async def test_one_that_ends_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     script(monkeypatch, "import sys; sys.exit('no app today')")
     sentence = r"uvicorn ended with a status of 1 instead of serving; its last words:\n  no app today"
     with running("uvicorn", "a:b", tmp_path, tmp_path / "log") as peer, pytest.raises(Mistake, match=sentence):
-        peer.wait(60)
+        await peer.wait(60)
 
 
-def test_one_that_hangs_is_not_waited_for_and_killed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+async def test_one_that_hangs_is_not_waited_for_and_killed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(peers, "_STOP", 0.1)
     script(monkeypatch, "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)")
     with running("uvicorn", "a:b", tmp_path, tmp_path / "log") as peer:
         with pytest.raises(Mistake, match=r"uvicorn did not listen within 0\.1 s$"):
-            peer.wait(0.1)
+            await peer.wait(0.1)
         process = peer._process
     assert process.returncode < 0
 
 
-def test_one_that_listens(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+async def test_one_that_listens(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     text = "import os, socket, sys, time; s = socket.create_server(('127.0.0.1', int(sys.argv[1])))\n"
     script(monkeypatch, text + "while True:\n c = s.accept()[0]; c.sendall(os.environ['A'].encode()); c.close()")
     with running("uvicorn", "a:b", tmp_path, tmp_path / "log", A="hi") as peer:
-        peer.wait(60)
+        await peer.wait(60)
         assert isinstance(peer, Peer)
         client = Client(peers.socket.create_connection(("127.0.0.1", peer.port)))
         assert client.read_all() == b"hi"

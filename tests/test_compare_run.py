@@ -51,7 +51,7 @@ class Here:
     def port(self) -> int:
         return self.running.port
 
-    def wait(self, patience: float) -> None:
+    async def wait(self, patience: float) -> None:
         self.waited = True
 
 

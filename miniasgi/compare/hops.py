@@ -87,7 +87,7 @@ def _other(name: str, app: str, directory: Path, factory: bool, words: Question,
     with tempfile.TemporaryDirectory() as place:
         file, log = Path(place, "traces"), Path(place, "log")
         with running(name, "miniasgi.compare.xrayed:app", directory, log, **environment(app, factory, file)) as peer:
-            peer.wait(_START)
+            asyncio.run(peer.wait(_START))
             for _ in range(_WARM_UPS + 1):
                 ident = secrets.token_hex(16)
                 seen = asyncio.run(exchange("127.0.0.1", peer.port, words.bytes(peer.port, ident), None, timeout))

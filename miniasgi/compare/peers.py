@@ -4,6 +4,7 @@ Owns how a user would start it, with its noise off, and what to say if that fail
 `uvicorn`, or `uvicorn:h11` for one with another parser. Knows nothing of what it is asked.
 """
 
+import asyncio
 import contextlib
 import importlib.util
 import os
@@ -83,7 +84,7 @@ class Peer:
                 words, env=environment, stdout=output, stderr=output, stdin=subprocess.DEVNULL, start_new_session=True
             )
 
-    def wait(self, patience: float) -> None:
+    async def wait(self, patience: float) -> None:
         """Until it listens; Mistake if it ends before, or takes too long."""
         deadline = time.monotonic() + patience
         while not self._listens():
@@ -92,7 +93,7 @@ class Peer:
                 raise Mistake(f"{self.name} {why}{self._said()}")
             if time.monotonic() > deadline:
                 raise Mistake(f"{self.name} did not listen within {patience:g} s{self._said()}")
-            time.sleep(0.02)
+            await asyncio.sleep(0.02)
 
     def _listens(self) -> bool:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):

@@ -71,7 +71,7 @@ class Comparison:
 
     async def run(self, cases: list[Case], openapi: bool) -> list[Result]:
         """The result of each case, in their order, after that of the lifespan."""
-        await asyncio.gather(*(asyncio.to_thread(self._warm_up, side.peer) for side in self.sides))
+        await asyncio.gather(*(self._warm_up(side.peer) for side in self.sides))
         if openapi:
             cases = cases + await asyncio.to_thread(self._openapi)
         answers = await asyncio.gather(*(self._ask(case, self.silence) for case in cases))
@@ -80,11 +80,12 @@ class Comparison:
         results += [self._result(case, pair, seen) for case, pair in zip(cases, answers, strict=True)]
         return list(await asyncio.gather(*map(self._confirmed, results)))
 
-    def _warm_up(self, peer: Peer) -> None:
+    async def _warm_up(self, peer: Peer) -> None:
         """Waits for the server, and for a model that is loading; imports and caches come at first requests."""
-        peer.wait(_START)
+        await peer.wait(_START)
         with contextlib.suppress(TimeoutError):
-            asyncio.run(asyncio.wait_for(self._until_ready(peer), _START))
+            async with asyncio.timeout(_START):
+                await self._until_ready(peer)
 
     async def _until_ready(self, peer: Peer) -> None:
         while (wait := again(await asyncio.to_thread(self._get, peer, "/"))) is not None:  # noqa: ASYNC110

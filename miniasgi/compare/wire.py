@@ -53,26 +53,35 @@ class Answer:
 
 async def converse(port: int, request: bytes, silence: float, most: float) -> Answer:
     """Sends it all, and reads until the server closes, or is silent when it has said enough; `most` seconds."""
-    loop, answer = asyncio.get_running_loop(), Answer()
-    deadline = loop.time() + most
+    answer = Answer()
     with socket.socket() as sock:
         sock.setblocking(False)
         try:
-            await asyncio.wait_for(loop.sock_connect(sock, ("127.0.0.1", port)), most)
-            answer.port = sock.getsockname()[1]
-            sending = asyncio.create_task(_send(sock, request))
-            while not answer.closed:
-                patience = silence if _is_enough(answer, request) else most
-                data = await asyncio.wait_for(loop.sock_recv(sock, 65536), min(patience, deadline - loop.time()))
-                answer.raw, answer.segments, answer.closed = answer.raw + data, answer.segments + bool(data), not data
-                answer.replies = replies(answer.raw, request, answer.closed)
-            sending.cancel()
-        except TimeoutError:
-            pass  # so the connection is open
+            async with asyncio.timeout(most):
+                await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
+                answer.port = sock.getsockname()[1]
+                await _exchange(sock, request, silence, answer)
+        except TimeoutError:  # so the connection is open
+            pass
         except OSError:  # a reset is a way to close
             answer.closed = True
             answer.replies = replies(answer.raw, request, closed=True)
     return answer
+
+
+async def _exchange(sock: socket.socket, request: bytes, silence: float, answer: Answer) -> None:
+    """Fills the answer while the request is on its way: not all servers hear it to the end."""
+    loop = asyncio.get_running_loop()
+    sending = asyncio.create_task(_send(sock, request))
+    try:
+        while not answer.closed:
+            async with asyncio.timeout(silence if _is_enough(answer, request) else None):
+                data = await loop.sock_recv(sock, 65536)
+            answer.raw, answer.segments, answer.closed = answer.raw + data, answer.segments + bool(data), not data
+            answer.replies = replies(answer.raw, request, answer.closed)
+    finally:
+        sending.cancel()
+        await asyncio.wait([sending])  # or it would meet the next socket of this number
 
 
 async def _send(sock: socket.socket, request: bytes) -> None:
