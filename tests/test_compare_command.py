@@ -124,8 +124,9 @@ def test_an_app_that_hangs_does_not_hang_us(compare: Compare) -> None:
 def test_an_app_that_starts_in_one_of_them(compare: Compare) -> None:
     done = compare("main:only_in_one", "--cases", "cases.http")
     assert done.returncode == 2
-    assert done.stderr.startswith("Error: uvicorn ended with a status of 1 instead of serving; its last words:\n")
-    assert "app main:only_in_one is not callable, but of type int" in done.stderr
+    why = "app main:only_in_one is not callable, but of type int"
+    sentence = "Error: uvicorn ended with a status of 1 instead of serving; its last words:"
+    assert done.stderr == f"{sentence}\n  {why}\n"
 
 
 @pytest.mark.parametrize(

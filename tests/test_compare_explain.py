@@ -49,6 +49,8 @@ REFUSED = ("status", "400", "200")
         (get(), ("status", "200", "500"), None),
         (get(), ("own body", "a", "b"), "RFC 9110 15.5"),
         (get(), ("body", "a", "b"), None),
+        (get(), ("status line", "HTTP/1.1 200 OK", "'HTTP/1.1 200 '"), "RFC 9112 4"),
+        (get(), ("status line", "HTTP/1.1 200 OK", "HTTP/1.1 200 Fine"), None),
         (get(), ("header x", "b", "'b '"), None),
         (get(), ("scope header x", "b", "'b '"), "RFC 9112 5.1"),
         (get(), ("scope.extensions.http.response.pathsend", "{}", None), "ASGI extensions"),

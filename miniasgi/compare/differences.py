@@ -318,7 +318,7 @@ DIFFERENCES = [
         "RFC 9112 4",
         "*status line",
         ours=r"\d \S",
-        theirs=r"\d ?$",
+        theirs=r"\d ?'?$",
         general=True,
     ),
     Explanation(

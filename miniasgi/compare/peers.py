@@ -23,6 +23,7 @@ import click
 _PACKAGES = str(Path(__file__).parents[2])
 _PORTS = range(20000, 32000)  # below those that a system gives to clients, so none is taken meanwhile
 _STOP = 2.0  # seconds to end in; there is nothing to lose
+_SENTENCE = "miniasgi.importer.ConfigError: "
 _SHOWN = 12  # last lines of what a server has said
 
 
@@ -101,7 +102,9 @@ class Peer:
         return False
 
     def _said(self) -> str:
-        lines = self._log.read_text(errors="replace").strip().splitlines()[-_SHOWN:]
+        """Its last words: if the app cannot be had, the sentence that says so, without the way to it."""
+        words = self._log.read_text(errors="replace").strip().rpartition(_SENTENCE)[2].removeprefix("Error: ")
+        lines = words.splitlines()[-_SHOWN:]
         return "; its last words:\n  " + "\n  ".join(lines) if lines else ""
 
     def ask_to_stop(self) -> None:
