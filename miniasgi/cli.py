@@ -21,7 +21,7 @@ from .supervisor import Supervisor
 
 
 class _Command(ProjectCommand):
-    """The server's command, which hands over if its first word is `xray`."""
+    """The server's command, which hands over if its first word is `xray` or `compare`."""
 
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> Any:  # type: ignore[override]
         args = sys.argv[1:] if args is None else list(args)
@@ -29,6 +29,10 @@ class _Command(ProjectCommand):
             from .xray.command import main as xray
 
             return xray.main(args[1:], f"{prog_name or 'miniasgi'} xray", **extra)
+        if args[:1] == ["compare"]:
+            from .compare.command import main as compare
+
+            return compare.main(args[1:], f"{prog_name or 'miniasgi'} compare", **extra)
         return super().main(args, prog_name, **extra)
 
 
@@ -47,7 +51,7 @@ def main(
     main.py, app.py, ...
 
     `miniasgi xray APP GET /path` asks it once, and shows the way of that request; see
-    `miniasgi xray --help`.
+    `miniasgi xray --help`. `miniasgi compare APP` tells what other servers do otherwise.
 
     Every option is also an environment variable (--log-level: MINIASGI_LOG_LEVEL) and a key of
     [tool.miniasgi] in pyproject.toml.

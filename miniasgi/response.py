@@ -24,6 +24,7 @@ _STATUS_LINES = {s.value: b"HTTP/1.1 %d %s\r\n" % (s, s.phrase.encode()) for s i
 FRAMING = (b"content-length", b"transfer-encoding", b"connection")
 _DEFAULTS = (b"date:", b"server:")  # that an app's own replace
 _MOST_LINES, _LONGEST_LINE = 1024, 128
+_LAST = 1 << 30  # a place after all others
 
 
 class HeaderLines(dict[tuple[bytes, bytes], bytes]):
@@ -99,6 +100,7 @@ class Response:
     _lines: list[bytes] = field(default_factory=list)
     _own: list[bytes] = field(default_factory=list)  # how the lines begin that replace a default
     _length: int | None = None  # bytes of content still to come, where the app said so
+    _place: int = _LAST  # of the app's content-length among the lines
 
     def __repr__(self) -> str:
         return f"<Response {self.status or '-'} {self.framing.name}>"
@@ -107,7 +109,7 @@ class Response:
         """Checks and keeps the head; sends nothing yet."""
         if not isinstance(status, int) or not 200 <= status <= 999:
             raise ValueError(f"status {status!r} is not a final status code (RFC 9110 15)")
-        lines, own, length, keep_alive = [], [], None, self.terms.keep_alive
+        lines, own, length, place, keep_alive = [], [], None, _LAST, self.terms.keep_alive
         for name, value in headers:
             line = self.known[name, value]
             lines.append(line)
@@ -116,14 +118,14 @@ class Response:
                 if lower == b"content-length":
                     if not value.isdigit() or length not in (None, int(value)):
                         raise ValueError(f"invalid content-length {value!r} (RFC 9110 8.6)")
-                    length = int(value)
+                    length, place = int(value), len(lines)
                 elif lower == b"connection":  # Transfer-Encoding is ours to choose, ASGI HTTP 2.5 (H18)
                     keep_alive = keep_alive and b"close" not in value.lower()
             elif line.startswith(_DEFAULTS):
                 own.append(line.partition(b" ")[0])
         self.status, self.terms.keep_alive = status, keep_alive
         self.trailers = bool(trailers) and self.terms.accepts_trailers
-        self._lines, self._own, self._length = lines, own, length
+        self._lines, self._own, self._length, self._place = lines, own, length, place
 
     def early_hint(self, links: Iterable[bytes]) -> bytes:
         """An interim response that names what the client may fetch already (RFC 8297)."""
@@ -196,7 +198,8 @@ class Response:
         if self.framing is Framing.CHUNKED:
             parts.append(b"transfer-encoding: chunked\r\n")
         elif length is not None and self.status != 204:  # RFC 9110 8.6
-            parts.append(b"content-length: %d\r\n" % length)
+            # Where the app has it, as the order of its fields is not ours to change (ASGI HTTP 2.5, H19).
+            parts.insert(2 + self._place, b"content-length: %d\r\n" % length)
         if not terms.keep_alive:
             parts.append(b"connection: close\r\n")
         elif self.request.http_version == "1.0":

@@ -55,7 +55,8 @@ def show(name: str, directory: Path) -> int:
 
 
 def main() -> int:
-    show("x-ray", Path("miniasgi/xray"))  # wraps the server from outside, and counts apart
+    for name in ("xray", "compare"):  # wrap the server from outside, and count apart
+        show(name, Path("miniasgi", name))
     total_code = show("miniasgi", Path("miniasgi"))
     peer = importlib.util.find_spec("uvicorn")
     if peer and peer.submodule_search_locations:

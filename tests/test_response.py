@@ -171,6 +171,17 @@ def test_h19_the_order_of_headers_is_kept_and_their_names_are_in_lower_case():
     assert started(*headers).content(b"", False) == OK + lines + b"content-length: 0\r\n\r\n"
 
 
+def test_h19_content_length_stays_where_the_app_has_it():
+    before, after = (b"a", b"1"), (b"b", b"2")
+    given = started(before, (b"Content-Length", b"2"), after, (b"content-length", b"2"), (b"connection", b"close"))
+    head = b"a: 1\r\nb: 2\r\ncontent-length: 2\r\nconnection: close\r\n\r\n"
+    assert given.content(b"hi", False) == OK + head + b"hi"
+    once = started((b"content-length", b"2"), after)
+    assert once.content(b"hi", False) == OK + b"content-length: 2\r\nb: 2\r\n\r\nhi"
+    ours = started(before, after)
+    assert ours.content(b"hi", False) == OK + b"a: 1\r\nb: 2\r\ncontent-length: 2\r\n\r\nhi"
+
+
 def test_headers_may_be_lists_and_come_from_an_iterator():
     lists = response()
     lists.start(200, iter([[b"a", b"b"]]), False)

@@ -14,7 +14,7 @@ from typing import Any
 import click
 import pytest
 
-from miniasgi.xray.command import Question, _over, _question, main
+from miniasgi.xray.command import Question, _over, main, read_question
 from miniasgi.xray.recorder import Recorder
 from miniasgi.xray.waterfall import columns
 
@@ -212,7 +212,7 @@ def words(*given: str) -> Question:
     """What the arguments mean."""
     context = main.make_context("xray", ["main:app", *given])
     own = context.params
-    return _question(own["method"], own["target"], own["request_headers"], own["data"], own["messages"])
+    return read_question(own["method"], own["target"], own["request_headers"], own["data"], own["messages"])
 
 
 @pytest.mark.parametrize(

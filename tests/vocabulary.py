@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import miniasgi
+from miniasgi.compare.protocol import chunked, get, post, request  # noqa: F401  # words of the tests, too
 from miniasgi.types import App, Message, Receive, Scope, Send
 
 PARSERS = ("h11", "httptools")
@@ -142,28 +143,6 @@ def parse_head(head: bytes) -> tuple[int, list[tuple[bytes, bytes]]]:
     fields = [line.partition(b": ")[::2] for line in lines]
     assert all(name == name.lower() and re.fullmatch(rb"[\w-]+", name) for name, _ in fields)
     return int(matched[1]), [(name, value) for name, value in fields]
-
-
-def get(target: str = "/", *lines: str, version: str = "1.1", method: str = "GET") -> bytes:
-    """A request without content, with a Host."""
-    return request(method, target, *lines, version=version)
-
-
-def post(body: bytes, *lines: str, target: str = "/", version: str = "1.1") -> bytes:
-    """A request with content and its length."""
-    lines = (*lines, f"Content-Length: {len(body)}")
-    return request("POST", target, *lines, version=version) + body
-
-
-def chunked(*chunks: bytes, end: bytes = b"0\r\n\r\n", target: str = "/") -> bytes:
-    """A request with chunked content."""
-    head = request("POST", target, "Transfer-Encoding: chunked")
-    return head + b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks) + end
-
-
-def request(method: str, target: str, *lines: str, version: str = "1.1") -> bytes:
-    head = [f"{method} {target} HTTP/{version}", "Host: test", *lines, "", ""]
-    return "\r\n".join(head).encode("latin-1")
 
 
 # WebSockets:

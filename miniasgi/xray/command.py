@@ -155,8 +155,8 @@ class Asking:
 
     async def _until_ready(self) -> None:
         # To the app we are any client, and no event tells those:
-        while (again := _again(await self._exchange(self._request(secrets.token_hex(16))))) is not None:  # noqa: ASYNC110
-            await asyncio.sleep(again)
+        while (wait := again(await self._exchange(self._request(secrets.token_hex(16))))) is not None:  # noqa: ASYNC110
+            await asyncio.sleep(wait)
 
     def _request(self, ident: str) -> bytes:
         return self.question.bytes(self._port, ident)
@@ -169,7 +169,7 @@ class Asking:
         return int(self.server.servers[0].sockets[0].getsockname()[1])
 
 
-def _again(seen: Exchange) -> float | None:
+def again(seen: Exchange) -> float | None:
     """After how many seconds to try again, if the app says that it is not ready (RFC 9110 10.2.3)."""
     after = seen.header("retry-after")
     if seen.status != 503 or after is None:
@@ -254,7 +254,7 @@ def main(app: str, method: str, target: str, **options: Any) -> None:
     own = {name: options.pop(name) for name in list(options) if name not in _SERVER_OPTIONS}
     for path in own["saves"]:
         check_save_path(path)
-    question = _question(method, target, own["request_headers"], own["data"], own["messages"])
+    question = read_question(method, target, own["request_headers"], own["data"], own["messages"])
     config = Config(
         app, port=0, workers=1, log_level="warning", access_log=False, timeout_graceful_shutdown=_STOP, **options
     )
@@ -267,7 +267,7 @@ def main(app: str, method: str, target: str, **options: Any) -> None:
             raise SystemExit(_INTERRUPTED) from None
 
 
-def _question(
+def read_question(
     method: str, target: str, headers: Sequence[tuple[str, str]], data: bytes | None, messages: Sequence[str]
 ) -> Question:
     """What the words mean; click's sentences if they mean nothing."""

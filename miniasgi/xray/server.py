@@ -1,21 +1,16 @@
 """The server under the x-ray: puts the taps in, and shows what they see.
 
-Owns the subclass of `Server` that `--xray` runs in its place, and the order of things: Pydantic's
-plugin comes before the app is imported, all else after it. A tap that cannot be had is said, and the
-others see on.
+Owns the subclass of `Server` that `--xray` runs in its place: the taps that go with any server, and those
+in this one.
 """
 
 import dataclasses
-import functools
-import importlib
-import importlib.util
 import ipaddress
 import logging
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -24,14 +19,13 @@ from ..importer import ConfigError
 from ..server import Server
 from ..sockets import address, bind, release
 from ..types import App, Message, Scope
-from . import calls, middleware, validation
 from .connection import WatchedConnection
-from .door import Door
 from .live import LivePage
 from .model import Trace
 from .quiet import quiet
 from .recorder import Recorder
 from .saves import check_save_path, save
+from .taps import tapped
 from .tree import busy
 from .waterfall import line
 from .websocket import WatchedWebSocket
@@ -87,31 +81,12 @@ class XrayServer(Server):
                 await self._end_page()
 
     def load_app(self) -> App:
-        self._put_in("pydantic", lambda: validation.announce(self.recorder))
-        app = super().load_app()
-        door = Door(app, self.recorder)
-        self._put_in("middleware", lambda: middleware.watch(app, self.recorder))
-        self._put_in("calls", lambda: calls.watch(app, self.recorder))
-        self._put_in("opentelemetry", lambda: self._listen_to_spans(door))
+        door, self.taps = tapped(super().load_app, self.recorder)
         if self.page is not None and not self._unsafe:
             door.on_enter.append(self._offer_page)
         if self._server_timing:
             door.on_start.append(_with_server_timing)
         return door
-
-    def _put_in(self, name: str, put: Callable[[], Any]) -> None:
-        try:
-            put()
-            self.taps[name] = ""
-        except Exception as error:
-            self.taps[name] = str(error)
-
-    def _listen_to_spans(self, door: Door) -> None:
-        if importlib.util.find_spec("opentelemetry") is None:
-            raise RuntimeError("opentelemetry-api is not installed")
-        spans = importlib.import_module(".spans", __package__)  # not before: the app may configure what it imports
-        spans.install(self.recorder)
-        door.on_enter.append(functools.partial(spans.enter, self.recorder))
 
     async def _listen(self, sockets: list[socket.socket]) -> None:
         own = self.service.websocket_class

@@ -87,13 +87,13 @@ def waterfall(trace: Trace, width: int, colour: bool) -> str:
     heading = _Cells("at", "took", "", "hop", "data", "where")
     widths = _widths([heading, *lines], picture.columns, width)
     title = f"{_title(trace)}  connection {escaped(trace.connection)}  trace {trace.id}"
-    text = [_styled(_cut(title, width), colour, bold=True, fg="red" if trace.failed else None)]
+    text = [_styled(cut(title, width), colour, bold=True, fg="red" if trace.failed else None)]
     text.append(_styled(_joined(heading, widths, width), colour, dim=True))
     for row, cells in zip(table, lines, strict=True):
         fg = "red" if row.hops[0].failed else _COLOURS[row.hops[0].layer]
         text.append(_styled(_joined(cells, widths, width), colour, fg=fg))
-    text += [_styled(_cut(sentence, width), colour, fg="red") for sentence in _errors(trace)]
-    text += [_cut(sentence, width) for sentence in _notes(trace)]
+    text += [_styled(cut(sentence, width), colour, fg="red") for sentence in _errors(trace)]
+    text += [cut(sentence, width) for sentence in _notes(trace)]
     return "\n".join(text)
 
 
@@ -123,7 +123,7 @@ def _columns_of(char: str) -> int:
     return 2 if unicodedata.east_asian_width(char) in "WF" else 1
 
 
-def _cut(text: str, width: int, keep_end: bool = False) -> str:
+def cut(text: str, width: int, keep_end: bool = False) -> str:
     """At most `width` columns of the text, with an ellipsis for what is missing."""
     if columns(text) <= width:
         return text
@@ -151,16 +151,16 @@ def _widths(lines: list[_Cells], bar: int, width: int) -> list[int]:
 
 def _joined(cells: _Cells, widths: list[int], width: int) -> str:
     at, took, bar, hop, data, where = widths
-    text = f"{cells.at:>{at}} {cells.took:>{took}} {_padded(cells.bar, bar)} {_padded(_cut(cells.hop, hop), hop)} "
+    text = f"{cells.at:>{at}} {cells.took:>{took}} {_padded(cells.bar, bar)} {_padded(cut(cells.hop, hop), hop)} "
     if data:
-        text += _padded(_cut(cells.data, data - 1), data)
-    return (text + _cut(cells.where, where, keep_end=True)).rstrip()
+        text += _padded(cut(cells.data, data - 1), data)
+    return (text + cut(cells.where, where, keep_end=True)).rstrip()
 
 
 def _title(trace: Trace, most: int = 1000) -> str:
     status = trace.status or ("no response" if trace.done else "no response yet")
     took = f"{(trace.end_ns - trace.start_ns) / 1e6:.2f} ms{'' if trace.done else ' so far'}"
-    return f"#{trace.number} {_cut(escaped(trace.title), most)} -> {status}  {took}"
+    return f"#{trace.number} {cut(escaped(trace.title), most)} -> {status}  {took}"
 
 
 def _name(row: Row) -> str:
