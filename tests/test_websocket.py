@@ -1189,9 +1189,9 @@ def test_E1_a_denial_is_a_response_of_the_apps_own(serve: Serve) -> None:
     assert (reply.status, reply.body) == (401, b"log first")
     assert reply.headers == [
         (b"www-authenticate", b"Basic"),
+        (b"content-length", b"9"),  # in the app's order (H19)
         (b"x", b"1"),
         (b"x", b"2"),
-        (b"content-length", b"9"),
         (b"connection", b"close"),
     ]
     client.assert_closed()

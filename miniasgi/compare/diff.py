@@ -48,7 +48,9 @@ def diff_answers(left: Answer, right: Answer, answered: int) -> list[Difference]
         found += [_bytes(prefix + kind + what, ours, theirs) for what, ours, theirs in _diff_reply(one, other)]
     if left.closed != right.closed:
         found.append(_bytes("connection", *(("closed", "open") if left.closed else ("open", "closed"))))
-    if not found and _normal(left.raw) != _normal(right.raw):
+    shorter, longer = sorted([_normal(left.raw), _normal(right.raw)], key=len)
+    is_cut = bool(pairs) and not pairs[-1][0].whole and longer.startswith(shorter)
+    if not found and shorter != longer and not is_cut:
         found.append(_bytes("bytes", repr(left.raw), repr(right.raw)))
     return found
 
@@ -163,6 +165,9 @@ def _diff_call(left: Call, right: Call) -> _Found:
             yield direction, _kinds(ours), _kinds(theirs)
             continue
         for one, other in zip(ours, theirs, strict=True):
+            if one.pop("more_body", False) & other.pop("more_body", False):  # both were cut at some moment
+                size = min(len(one["body"]), len(other["body"]))
+                one["body"], other["body"] = one["body"][:size], other["body"][:size]
             yield from _diff_dicts(f"{direction} {one.get('type', '')}.", one, other)
 
 
@@ -210,10 +215,8 @@ def joined(call: Call, direction: str) -> list[dict[str, Any]]:
             continue
         if kind in ("http.request", "http.response.body"):
             message = {"body": b"", **message}
-            message.pop("more_body", None)
             if found and found[-1].get("type") == kind:
-                found[-1]["body"] += message["body"]
-                continue
+                message["body"] = found.pop()["body"] + message["body"]
         found.append(message)
     return found
 
