@@ -79,12 +79,10 @@ def measure(name: str, servers: Iterable[Server], rounds: int, slices: int, seco
 def _started(rows: dict[str, Row], workload: Workload) -> Iterator[list[_Running]]:
     with contextlib.ExitStack() as stack:
         running = []
-        for label, row in rows.items():
+        for (label, row), port in zip(rows.items(), _free_ports(len(rows)), strict=True):
             if row.trouble:
                 continue
             server = NAMED[label.removesuffix(AGAIN)]
-            with socket.create_server(("127.0.0.1", 0)) as probe:
-                port = probe.getsockname()[1]
             line = server.line(f"benchmarks.apps:{workload.app}", port, workload.access_log)
             running.append(_Running(server, row, stack.enter_context(Tree(line)), port))
         for one in running:
@@ -94,6 +92,13 @@ def _started(rows: dict[str, Row], workload: Workload) -> Iterator[list[_Running
             except (OSError, AssertionError, ValueError, IndexError) as error:
                 one.row.trouble = f"{type(error).__name__}: {error}"[:120]
         yield running
+
+
+def _free_ports(count: int) -> list[int]:
+    """All at once, or the same one might be given twice."""
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [probe.getsockname()[1] for probe in probes]
 
 
 def _slice(one: _Running, workload: Workload, seconds: int) -> None:
