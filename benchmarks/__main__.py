@@ -31,6 +31,7 @@ class Served:
 
     workload: Workload
     process: subprocess.Popen[bytes]
+    port: int
     sockets: list[socket.socket]
 
     def cpu(self) -> float:
@@ -38,33 +39,40 @@ class Served:
         with open(f"/proc/{self.process.pid}/schedstat") as file:
             return int(file.read().split()[0]) / 1e9
 
-    def ask(self, rounds: int) -> float:
-        """Sends `rounds` requests on each connection; gives CPU microseconds per request."""
-        request, read = self.workload.request, self.workload.read
-        before = self.cpu()
-        for _ in range(rounds):
+    def ask(self) -> float:
+        """Sends a turn's requests, on each connection in turn; gives CPU microseconds per request."""
+        workload, before = self.workload, self.cpu()
+        for _ in range(workload.rounds):
+            if workload.reconnects:
+                self.close()
+                self.sockets = [connect(self.port, workload.opening) for _ in range(CONNECTIONS)]
             for sock in self.sockets:
-                sock.sendall(request)
+                sock.sendall(workload.request)
             for sock in self.sockets:
-                read(sock)
-        return (self.cpu() - before) * 1e6 / (rounds * len(self.sockets))
+                workload.read(sock)
+        return (self.cpu() - before) * 1e6 / (workload.rounds * CONNECTIONS)
+
+    def close(self) -> None:
+        for sock in self.sockets:
+            sock.close()
 
 
 @contextmanager
 def served(server: str, workload: Workload, options: tuple[str, ...]) -> Iterator[Served]:
-    """A server on a free port, without access log, pinned to CPU 0."""
+    """A server on a free port, pinned to CPU 0."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", server, f"benchmarks.apps:{workload.app}", "--port", str(port)]
-    command += ["--no-access-log", "--log-level", "warning", *options]
+    command += options if workload.logs else (*options, "--no-access-log", "--log-level", "warning")
     command += ["--ws-ping-interval", "3600"]  # nothing comes between a message and its echo
-    process = subprocess.Popen(command)
+    quiet = subprocess.DEVNULL if workload.logs else None
+    process = subprocess.Popen(command, stdout=quiet, stderr=quiet)
     try:
         os.sched_setaffinity(process.pid, {0})
         sockets = [connect(port, workload.opening) for _ in range(CONNECTIONS)]
-        yield Served(workload, process, sockets)
-        for sock in sockets:
-            sock.close()
+        one = Served(workload, process, port, sockets)
+        yield one
+        one.close()
     finally:
         process.terminate()
         process.wait()
@@ -95,10 +103,10 @@ def compare(server: str, workload: str, options: tuple[str, ...], turns: int) ->
     ours, theirs = [], []
     with served(server, asked, options) as one, served("uvicorn", asked, options) as other:
         for served_one in (one, other):
-            served_one.ask(100)  # warm-up
+            served_one.ask()  # warm-up
         for _ in range(turns):
-            ours.append(one.ask(100))
-            theirs.append(other.ask(100))
+            ours.append(one.ask())
+            theirs.append(other.ask())
     ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
     label = f"{'ws ' * ('--ws' in options)}{options[1]} + {options[3]}"
     print(
@@ -112,7 +120,7 @@ def compare(server: str, workload: str, options: tuple[str, ...], turns: int) ->
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--turns", type=int, default=30, help="of 800 requests each (30)")
+    parser.add_argument("--turns", type=int, default=30, help="of up to 800 requests each (30)")
     parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=f"of {', '.join(WORKLOADS)} (all)")
     asked = parser.parse_args()
     if unknown := set(asked.workloads) - set(WORKLOADS):
