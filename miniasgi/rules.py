@@ -70,7 +70,7 @@ def judge(request: Request, limits: Limits) -> Terms:
     hosts = [value for name, value in steering if name == b"host"]
     if len(hosts) > 1 or (is_http_1_1 and not hosts) or (hosts and not _is_host(hosts[0])):
         raise BadRequest(400, f"{len(hosts)} Host fields, or an invalid one (RFC 9112 3.2)")
-    if target.find(b"#") >= 0:  # `in` takes four times as long, 2 % of a small request
+    if target.find(b"#") >= 0:  # `in` takes 250 ns more, 2 % of a small request
         raise BadRequest(400, "a fragment in the request target (RFC 9110 4.2.5)")
     if not target.startswith(b"/") or method == "CONNECT":
         target = _origin_form(request)
