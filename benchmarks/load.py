@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from .workloads import Workload, read_head
 
 PATIENCE = 30.0  # seconds for a server to accept
+_LONGEST = 65536  # bytes of a request that wrk is told in a script
 _MS = {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4}
 
 
@@ -57,7 +58,7 @@ def check(workload: Workload, port: int) -> None:
 
 def make(workload: Workload, port: int, seconds: int) -> Load:
     """Load for so many seconds."""
-    if shutil.which("wrk") and not workload.opening:
+    if shutil.which("wrk") and not (workload.opening or workload.reconnects or len(workload.request) > _LONGEST):
         return _by_wrk(workload, port, seconds)
     return _by_sockets(workload, port, seconds)
 
@@ -91,6 +92,10 @@ def _by_sockets(workload: Workload, port: int, seconds: int) -> Load:
             sock.sendall(workload.request)
         for sock in sockets:
             workload.read(sock)
+        if workload.reconnects:
+            for sock in sockets:
+                sock.close()
+            sockets = [connect(port) for _ in sockets]
         now, before = time.perf_counter(), now
         took.append((now - before) * 1e3)
     for sock in sockets:

@@ -83,7 +83,7 @@ def _started(rows: dict[str, Row], workload: Workload) -> Iterator[list[_Running
             if row.trouble:
                 continue
             server = NAMED[label.removesuffix(AGAIN)]
-            line = server.line(f"benchmarks.apps:{workload.app}", port, workload.access_log)
+            line = server.line(f"benchmarks.apps:{workload.app}", port, workload.logs)
             running.append(_Running(server, row, stack.enter_context(Tree(line)), port))
         for one in running:
             try:

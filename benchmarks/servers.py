@@ -26,7 +26,7 @@ class Server:
 
     def can(self, workload: Workload) -> bool:
         """False if the workload would mean something else here: the floor has one answer, and others log elsewhere."""
-        if workload.access_log:
+        if workload.logs:
             return self.command[0] in ("miniasgi", "uvicorn")
         return workload.app == "plaintext" and not workload.opening if self.is_floor else True
 

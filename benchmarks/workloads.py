@@ -1,26 +1,30 @@
-"""What is asked while we measure, of which app of `apps.py` and with which options; how answers are read.
+"""What is asked while we measure, of which app of `apps.py`; how answers are read.
 
 A request of the WebSocket workload is a text message of 20 bytes, which comes back. uvicorn's
 `--ws auto` is the sans-I/O part of `websockets`; ours is wsproto, whatever it is called.
 """
 
+import contextlib
 import re
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
-FAST = ("--http", "httptools", "--loop", "uvloop")
-PURE = ("--http", "h11", "--loop", "asyncio")
-SOCKETS = (("--ws", "auto", "--loop", "uvloop"), ("--ws", "wsproto", "--loop", "uvloop"), ("--ws", "auto", *PURE[2:]))
+
+def receive(sock: socket.socket, size: int = 65536) -> bytes:
+    """What is there next. Does not sleep until then: to wake a sleeper on this machine costs the *server* time."""
+    while True:
+        with contextlib.suppress(BlockingIOError):
+            piece = sock.recv(size, socket.MSG_DONTWAIT)
+            assert piece, "closed"
+            return piece
 
 
 def read_head(sock: socket.socket) -> tuple[bytes, bytes]:
     """Reads the head of a response, and what has come with it."""
     data = b""
     while b"\r\n\r\n" not in data:
-        piece = sock.recv(65536)
-        assert piece, f"closed after {data!r}"
-        data += piece
+        data += receive(sock)
     head, _, content = data.partition(b"\r\n\r\n")
     return head, content
 
@@ -33,30 +37,68 @@ def read_response(sock: socket.socket) -> None:
     assert length, head
     missing = int(length[1]) - len(content)
     while missing:
-        missing -= len(sock.recv(missing))
+        missing -= len(receive(sock, missing))
+
+
+def read_chunks(sock: socket.socket) -> None:
+    """Reads one response in chunks, of which the content has no such end."""
+    head, content = read_head(sock)
+    assert b"transfer-encoding: chunked" in head.lower(), head
+    while not content.endswith(b"0\r\n\r\n"):
+        content = content[-5:] + receive(sock)
 
 
 def read_echo(sock: socket.socket) -> None:
     """Reads one frame: a final text frame of `MESSAGE`, which a server does not mask (RFC 6455 5.2)."""
-    frame = sock.recv(2 + len(MESSAGE), socket.MSG_WAITALL)
+    frame = receive(sock, 2 + len(MESSAGE))
     assert frame == b"\x81\x14" + MESSAGE, frame
 
 
 @dataclass(frozen=True)
 class Workload:
-    """What is asked of which app, over and over; `opening` is what each connection begins with."""
+    """What is asked of which app, over and over; `opening` is what each connection begins with.
+
+    With `reconnects`, each request has a connection of its own. With `logs`, access lines are written,
+    to /dev/null.
+    """
 
     app: str
     request: bytes
     read: Callable[[socket.socket], None] = read_response
-    variants: tuple[tuple[str, ...], ...] = (FAST, PURE)
     opening: bytes = b""
+    reconnects: bool = False
+    logs: bool = False
     connections: int = 8
-    access_log: bool = False
 
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 JSON = b'{"name": "a", "price": 1.5, "tags": ["x", "y"]}'
+BROWSER = b"""\
+GET /some/path?with=query HTTP/1.1
+Host: localhost
+Connection: keep-alive
+User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Safari/537.36
+Accept: text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8
+Accept-Encoding: gzip, deflate, br, zstd
+Accept-Language: en-US,en;q=0.9,de;q=0.8
+Cache-Control: max-age=0
+Cookie: session=0123456789abcdef0123456789abcdef; theme=dark; consent=yes
+DNT: 1
+Pragma: no-cache
+Priority: u=0, i
+Referer: http://localhost/some/page
+Sec-CH-UA: "Chromium";v="130", "Not?A_Brand";v="99"
+Sec-CH-UA-Mobile: ?0
+Sec-CH-UA-Platform: "Linux"
+Sec-Fetch-Dest: document
+Sec-Fetch-Mode: navigate
+Sec-Fetch-Site: same-origin
+Sec-Fetch-User: ?1
+Upgrade-Insecure-Requests: 1
+
+""".replace(b"\n", b"\r\n")
+READ = b"GET /items/5?q=x HTTP/1.1\r\nHost: localhost\r\n\r\n"
+UPLOAD = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % 2**20 + bytes(2**20)
 POST = b"POST /items HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
     len(JSON),
     JSON,
@@ -70,6 +112,13 @@ KEY = b"\x37\xfa\x21\x3d"
 FRAME = b"\x81\x94" + KEY + bytes(byte ^ key for byte, key in zip(MESSAGE, KEY * 5, strict=True))
 WORKLOADS = {
     "plaintext": Workload("plaintext", GET),
+    "20 headers": Workload("plaintext", BROWSER),
+    "FastAPI GET": Workload("fastapi", READ),
     "FastAPI POST": Workload("fastapi", POST),
-    "WebSocket echo": Workload("echo", FRAME, read_echo, SOCKETS, UPGRADE),
+    "64 KiB": Workload("large", GET),
+    "100 chunks": Workload("chunks", GET, read_chunks),
+    "1 MiB upload": Workload("upload", UPLOAD),
+    "new connection": Workload("plaintext", GET, reconnects=True),
+    "access log": Workload("plaintext", GET, logs=True),
+    "WebSocket echo": Workload("echo", FRAME, read_echo, UPGRADE),
 }

@@ -13,12 +13,13 @@ import logging
 import socket
 import struct
 from collections.abc import Iterator
+from time import perf_counter
 from typing import BinaryIO, cast
 
 from .cycle import Cycle, Phase
 from .deadline import Deadline
-from .events import BadRequest, Body, End, Event, Request
-from .response import Framing, Response, refusal
+from .events import BadRequest, Body, Event, Request
+from .response import CLOSE, HELD, Response, refusal
 from .rules import judge, over_body
 from .scope import client_name, http_scope, scope_of, websocket_scope
 from .service import Service
@@ -32,6 +33,9 @@ _DISCARD = 262144  # bytes of an unread body that are worth a kept connection
 _LINGER = 5.0  # seconds that a client gets to take our last bytes (RFC 9112 9.6)
 _LAST_CALL = 0.1  # seconds that an idle client gets at the end: its next request may be on the way
 _PIECE = 65536  # bytes of a file at a time, where the kernel cannot send it
+# A stream's pieces that follow so soon (seconds) wait for the end of the turn of the event loop, up to so many bytes
+# in all, and go out together. 100 chunks in a burst take 0.3 of the CPU time: they were 100 system calls.
+_BURST, _MOST_HELD = 0.0005, 16384
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -45,7 +49,7 @@ class Input(enum.Enum):
     OVER = "none: no request will follow, input is thrown away"
 
 
-_OPEN = (Input.HEAD, Input.BODY)
+_HEAD, _BODY, _COMPLETE, _OVER = Input  # as constants: an attribute of an enum takes 20 ns, 4 % of a request in all
 
 
 class Connection(asyncio.Protocol):
@@ -59,9 +63,12 @@ class Connection(asyncio.Protocol):
         self.service = service
         self.parser = service.parser_class(service.limits)
         self.writable = True
-        self._drained = asyncio.Event()
+        self._drained: asyncio.Event | None = None  # made only when the transport has enough
+        self._held: list[bytes] = []  # pieces of content, written by the end of this turn
+        self._held_size = 0  # bytes in them
+        self._streamed = 0.0  # when the latest piece was written
         # Input, from bytes that nobody has parsed to content that nobody has taken:
-        self._input = Input.HEAD
+        self._input = _HEAD
         self._backlog = b""
         self._events: Iterator[Event] = iter(())
         self._content = 0  # bytes of this request's, so far
@@ -81,12 +88,14 @@ class Connection(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
         self._scope = scope_of(self.transport, self.service.root_path, self.service.tls)
         self.service.connections.add(self)
-        self._deadline.set(self.service.timeouts.head)
+        timeouts = self.service.timeouts
+        self._deadline.set(min(timeouts.head, timeouts.keep_alive))  # or the first response would need another timer
+        self._deadline.set(timeouts.head)
 
     def data_received(self, data: bytes) -> None:
-        if self._input is Input.OVER:
+        if self._input is _OVER:
             return
-        heard, self._heard = self._heard, self._input is Input.HEAD
+        heard, self._heard = self._heard, self._input is _HEAD
         self._backlog += data
         self._advance()
         if self._heard and not heard:  # some of a head, not all of it
@@ -106,18 +115,20 @@ class Connection(asyncio.Protocol):
         self._stop_input()
         self.service.connections.discard(self)
         self._deadline.close()
-        self._drained.set()
+        if self._drained is not None:
+            self._drained.set()
         self.leave()
         if self._cycle is not None and self._cycle.task is None:  # nobody has begun to answer
             self._cycle = None
 
     def pause_writing(self) -> None:
         self.writable = False
-        self._drained.clear()
+        self._drained = asyncio.Event()
 
     def resume_writing(self) -> None:
         self.writable = True
-        self._drained.set()
+        if self._drained is not None:
+            self._drained.set()
 
     # Events:
 
@@ -135,15 +146,16 @@ class Connection(asyncio.Protocol):
                 self._pull()
                 if self._cycle is not None:
                     self.service.loop.call_soon(self._advance)
-        self._regulate()
+        if self._cycle is not None or self._backlog or not self._reading:
+            self._regulate()
 
     def _pull(self) -> None:
         """Takes events from the parser until a request is complete, or there are no more."""
         try:
-            while self._input in _OPEN:
+            while self._input is _HEAD or self._input is _BODY:
                 for event in self._events:
                     self.on_event(event)
-                    if self._input not in _OPEN:
+                    if self._input is _COMPLETE or self._input is _OVER:
                         return
                 if not self._backlog:
                     return
@@ -154,30 +166,29 @@ class Connection(asyncio.Protocol):
     def on_event(self, event: Event) -> None:
         """Takes one event of the parser; raises `BadRequest` for one that breaks the rules."""
         service, cycle = self.service, self._cycle
-        match event:
-            case Request():
-                terms = judge(event, service.limits)
-                terms.keep_alive = terms.keep_alive and not service.closing
-                response = self.response_class(event, terms, service.header_lines)
-                scope = http_scope(self._scope, event, terms, service.state)
-                if terms.wants_websocket and service.websocket.enabled:
-                    self._upgrade(scope, response)
-                    return
-                self._cycle = self.cycle_class(scope, response, self)
-                self._input, self._heard, self._content = Input.BODY, False, 0
-            case Body(data):
-                self._content += len(data)
-                if self._content > service.limits.body:
-                    raise over_body(service.limits.body)
-                if cycle is not None:
-                    cycle.feed(data)
-                elif self._content > _DISCARD:
-                    self._close(linger=True)
-            case End() if cycle is None:  # answered before it was complete
-                self._input = Input.HEAD
-            case End():
-                self._input = Input.COMPLETE
-                cycle.end()
+        if isinstance(event, Request):
+            terms = judge(event, service.limits)
+            terms.keep_alive = terms.keep_alive and not service.closing
+            response = self.response_class(event, terms, service.header_lines)
+            scope = http_scope(self._scope, event, terms, service.state)
+            if terms.wants_websocket and service.websocket.enabled:
+                self._upgrade(scope, response)
+                return
+            self._cycle = self.cycle_class(scope, response, self)
+            self._input, self._heard, self._content = _BODY, False, 0
+        elif isinstance(event, Body):
+            self._content += len(event.data)
+            if self._content > service.limits.body:
+                raise over_body(service.limits.body)
+            if cycle is not None:
+                cycle.feed(event.data)
+            elif self._content > _DISCARD:
+                self._close(linger=True)
+        elif cycle is None:  # answered before it was complete
+            self._input = _HEAD
+        else:
+            self._input = _COMPLETE
+            cycle.end()
 
     def _upgrade(self, scope: Scope, response: Response) -> None:
         """From now on the client speaks WebSocket, and with somebody else (RFC 9110 7.8)."""
@@ -200,9 +211,7 @@ class Connection(asyncio.Protocol):
         if service.is_full:
             self._refuse(BadRequest(503, f"{service.concurrency} requests are being answered"))
             return
-        task = service.start(cycle.run(service.app))
-        if not task.done():
-            cycle.task = task
+        cycle.task = service.start(cycle.run(service.app))
 
     def _regulate(self) -> None:
         """Reads from the client only while little of what it sent is waiting."""
@@ -216,11 +225,29 @@ class Connection(asyncio.Protocol):
                 self.transport.pause_reading()
 
     def _stop_input(self) -> None:
-        self._input, self._events, self._backlog = Input.OVER, iter(()), b""
+        self._input, self._events, self._backlog = _OVER, iter(()), b""
 
     # The cycle's side (Wire):
 
+    def stream(self, data: bytes) -> None:
+        now = perf_counter()
+        if now - self._streamed > _BURST or self._held_size + len(data) > _MOST_HELD:
+            self._streamed = now
+            self.write(data)
+        else:
+            if not self._held:
+                self._streamed = now
+                self.service.loop.call_soon(self._write_held)
+            self._held.append(data)
+            self._held_size += len(data)
+
+    def _write_held(self) -> None:
+        if self._held:
+            self.write(b"")
+
     def write(self, data: bytes) -> None:
+        if self._held:
+            data, self._held, self._held_size = b"".join([*self._held, data]), [], 0
         if self.transport.is_closing():
             self.writable = False  # an error closes a transport before it tells us
         else:
@@ -229,7 +256,7 @@ class Connection(asyncio.Protocol):
     async def drain(self) -> None:
         if self.transport.is_closing():
             await asyncio.sleep(0)  # an app that streams for ever to nobody must not stop the loop
-        elif not self.writable:
+        elif not self.writable and self._drained is not None:
             await self._drained.wait()
 
     def want_body(self) -> None:
@@ -269,13 +296,14 @@ class Connection(asyncio.Protocol):
         service, self._cycle = self.service, None
         service.log(cycle)
         service.on_finished()
-        if cycle.phase is Phase.FAILED and cycle.response.framing is Framing.CLOSE:
+        response = cycle.response
+        if response.framing is CLOSE and cycle.phase is Phase.FAILED:
             self.abort()  # a graceful end would be the end of the content, RFC 9112 6.3
-        elif not cycle.response.terms.keep_alive or self._input is Input.OVER:
-            self._close(linger=self._input is Input.BODY)
+        elif not response.terms.keep_alive or self._input is _OVER:
+            self._close(linger=self._input is _BODY)
         else:
-            if self._input is Input.COMPLETE:
-                self._input = Input.HEAD
+            if self._input is _COMPLETE:
+                self._input = _HEAD
             self._deadline.set(service.timeouts.keep_alive)
             if cycle.task is not None:  # else we are inside of `_advance`
                 self._advance()
@@ -286,7 +314,7 @@ class Connection(asyncio.Protocol):
         """The server stops: ends soon if idle, else after the next response (RFC 9112 9.6)."""
         if self._cycle is not None:
             self._cycle.response.terms.keep_alive = False
-        elif not self._heard and self._input is not Input.OVER:
+        elif not self._heard and self._input is not _OVER:
             self._deadline.set(_LAST_CALL)
 
     def leave(self) -> None:
@@ -314,7 +342,7 @@ class Connection(asyncio.Protocol):
             content = cycle.request.method != "HEAD"
             cycle.phase = Phase.FAILED
             cycle.leave()
-            if cycle.response.framing is not Framing.HELD:
+            if cycle.response.framing is not HELD:
                 self.abort()
                 return
         self.write(refusal(error.status, self.service.header_lines, content))
@@ -342,7 +370,7 @@ class Connection(asyncio.Protocol):
         if self._cycle is not None:
             if self._cycle.hungry:  # else the app gave up waiting, or works
                 self._refuse(BadRequest(408, "waited too long for content"))
-        elif self._input is Input.OVER:
+        elif self._input is _OVER:
             unsent, self._unsent = self._unsent, self.transport.get_write_buffer_size()
             if 0 < self._unsent < unsent:
                 self._deadline.set(_LINGER)  # slow, but getting there
@@ -351,4 +379,4 @@ class Connection(asyncio.Protocol):
         elif self._heard:
             self._refuse(BadRequest(408, "waited too long for a request head"))
         else:
-            self._close(linger=self._input is Input.BODY)
+            self._close(linger=self._input is _BODY)

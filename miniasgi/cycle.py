@@ -11,7 +11,7 @@ import os
 from time import perf_counter
 from typing import BinaryIO, Protocol
 
-from .response import Framing, Response
+from .response import NONE, Response
 from .service import log_failure
 from .types import App, Message, Scope
 
@@ -24,6 +24,9 @@ class Wire(Protocol):
 
     def write(self, data: bytes) -> None:
         """Sends bytes, or drops them if the connection is gone."""
+
+    def stream(self, data: bytes) -> None:
+        """Sends a piece of content that others follow: at once, or, in a burst, with those."""
 
     async def drain(self) -> None:
         """Returns when more may be written."""
@@ -51,7 +54,8 @@ class Phase(enum.Enum):
     FAILED = "given up"
 
 
-_OVER = (Phase.DONE, Phase.FAILED)
+_START, _BODY, _TRAILERS, _DONE, _FAILED = Phase
+_OVER = (_DONE, _FAILED)
 
 
 class Cycle:
@@ -66,7 +70,7 @@ class Cycle:
         self.request = response.request
         self.response = response
         self.wire = wire
-        self.phase = Phase.START
+        self.phase = _START
         self.sent = 0
         self.client_left = False
         self.began = perf_counter()
@@ -160,12 +164,19 @@ class Cycle:
         Returns when the bytes are with the transport and more may follow (H21). When the client
         is gone it still checks, and sends nothing: a silent no-op, see `spec_version`.
         """
+        phase, kind = self.phase, message.get("type")
+        if phase is _BODY and kind == "http.response.body":
+            self._send_body(message)
+        elif phase is _START and kind == "http.response.start":
+            self.response.start(message["status"], message.get("headers", ()), message.get("trailers", False))
+            self.phase = _BODY
+        else:  # `match` tries one pair after the other: too slow for those two
+            await self._send_other(message)
+        if not self.wire.writable:
+            await self.wire.drain()
+
+    async def _send_other(self, message: Message) -> None:
         match self.phase, message.get("type"):
-            case Phase.BODY, "http.response.body":
-                self._send_body(message)
-            case Phase.START, "http.response.start":
-                self.response.start(message["status"], message.get("headers", ()), message.get("trailers", False))
-                self.phase = Phase.BODY
             case Phase.START | Phase.BODY, "http.response.early_hint":
                 # Legal after the start, too: while the head is held, 103 still comes first (E6).
                 self.wire.write(self.response.early_hint(message["links"]))
@@ -179,18 +190,20 @@ class Cycle:
                 pass  # somebody else has answered already, or nobody listens
             case _:
                 raise RuntimeError(f"unexpected message {message.get('type')!r}: {self.phase.value}")
-        if not self.wire.writable:
-            await self.wire.drain()
 
     def _send_body(self, message: Message) -> None:
         body = message.get("body", b"")
         if not isinstance(body, bytes):
             raise TypeError(f"body must be bytes, not {type(body).__name__}")
-        more = bool(message.get("more_body", False))
-        data = self.response.content(body, more)
+        more = message.get("more_body", False)
+        response = self.response
+        data = response.content(body, more)
         if data:
-            self.wire.write(data)
-            if self.response.framing is not Framing.NONE:
+            if more:
+                self.wire.stream(data)
+            else:
+                self.wire.write(data)
+            if response.framing is not NONE:
                 self.sent += len(body)
         if not more:
             self._complete()
@@ -214,7 +227,9 @@ class Cycle:
 
     def _complete(self) -> None:
         """The response is out, unless trailers are to come (H20)."""
-        self.phase = Phase.TRAILERS if self.response.trailers else Phase.DONE
-        if self.phase is Phase.DONE:
+        if self.response.trailers:
+            self.phase = _TRAILERS
+        else:
+            self.phase = _DONE
             self._wake()
             self.wire.finished(self)

@@ -12,7 +12,8 @@ from collections.abc import Awaitable
 from .rules import list_members
 from .types import App, Headers, Receive, Scope, Send
 
-_FIELDS = _PROTO, _FOR = b"x-forwarded-proto", b"x-forwarded-for"
+_PROTO, _FOR = b"x-forwarded-proto", b"x-forwarded-for"
+_FIELDS = frozenset((_PROTO, _FOR))
 _SCHEMES = ("http", "https", "ws", "wss")
 
 # "1.2.3.4:5", "[::1]" or "[::1]:5"

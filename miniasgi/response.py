@@ -10,8 +10,7 @@ import enum
 import http
 import re
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from email.utils import formatdate
 
 from .events import Request
@@ -34,6 +33,8 @@ class HeaderLines(dict[tuple[bytes, bytes], bytes]):
     framing is ours. Bounded, so that an app that invents fields cannot fill the memory. The
     defaults are `extra`, which overrules our own Server and Date, Server, and Date.
     """
+
+    __slots__ = ("_date", "_fixed", "_joined", "_lines", "_second")
 
     def __init__(self, server: bool = True, date: bool = True, extra: Headers | None = None) -> None:
         super().__init__()
@@ -82,7 +83,9 @@ class Framing(enum.Enum):
     CLOSE = "the end of the connection"
 
 
-@dataclass(slots=True, eq=False)
+HELD, NONE, LENGTH, CHUNKED, CLOSE = Framing
+
+
 class Response:
     """One response, fed with what the app says, giving the bytes to send.
 
@@ -91,16 +94,17 @@ class Response:
     RuntimeError), and nothing of that call is on the wire.
     """
 
-    request: Request
-    terms: Terms
-    known: HeaderLines
-    status: int = 0
-    framing: Framing = Framing.HELD
-    trailers: bool = False  # are to come
-    _lines: list[bytes] = field(default_factory=list)
-    _own: list[bytes] = field(default_factory=list)  # how the lines begin that replace a default
-    _length: int | None = None  # bytes of content still to come, where the app said so
-    _place: int = _LAST  # of the app's content-length among the lines
+    def __init__(self, request: Request, terms: Terms, known: HeaderLines) -> None:
+        self.request = request
+        self.terms = terms
+        self.known = known
+        self.status = 0
+        self.framing = HELD
+        self.trailers = False  # are to come
+        self._lines: Sequence[bytes] = ()
+        self._own: Sequence[bytes] = ()  # how the lines begin that replace a default
+        self._length: int | None = None  # bytes of content still to come, where the app said so
+        self._place = _LAST  # of the app's content-length among the lines
 
     def __repr__(self) -> str:
         return f"<Response {self.status or '-'} {self.framing.name}>"
@@ -109,20 +113,23 @@ class Response:
         """Checks and keeps the head; sends nothing yet."""
         if not isinstance(status, int) or not 200 <= status <= 999:
             raise ValueError(f"status {status!r} is not a final status code (RFC 9110 15)")
-        lines, own, length, place, keep_alive = [], [], None, _LAST, self.terms.keep_alive
+        lines, own, length, place, keep_alive, known = [], [], None, _LAST, self.terms.keep_alive, self.known
         for name, value in headers:
-            line = self.known[name, value]
-            lines.append(line)
-            if not line:
-                lower = name.lower()
-                if lower == b"content-length":
-                    if not value.isdigit() or length not in (None, int(value)):
-                        raise ValueError(f"invalid content-length {value!r} (RFC 9110 8.6)")
-                    length, place = int(value), len(lines)
-                elif lower == b"connection":  # Transfer-Encoding is ours to choose, ASGI HTTP 2.5 (H18)
-                    keep_alive = keep_alive and b"close" not in value.lower()
-            elif line.startswith(_DEFAULTS):
-                own.append(line.partition(b" ")[0])
+            # The length is seldom twice the same, and in nearly every head: not even looked up.
+            line = b"" if name == b"content-length" and isinstance(value, bytes) else known[name, value]
+            if line:
+                lines.append(line)
+                if line.startswith(_DEFAULTS):
+                    own.append(line.partition(b" ")[0])
+                continue
+            lower = name.lower()
+            if lower == b"content-length":
+                size = int(value) if value.isdigit() else None
+                if size is None or (length is not None and length != size):
+                    raise ValueError(f"invalid content-length {value!r} (RFC 9110 8.6)")
+                length, place = size, len(lines)
+            elif lower == b"connection":  # Transfer-Encoding is ours to choose, ASGI HTTP 2.5 (H18)
+                keep_alive = keep_alive and b"close" not in value.lower()
         self.status, self.terms.keep_alive = status, keep_alive
         self.trailers = bool(trailers) and self.terms.accepts_trailers
         self._lines, self._own, self._length, self._place = lines, own, length, place
@@ -130,7 +137,7 @@ class Response:
     def early_hint(self, links: Iterable[bytes]) -> bytes:
         """An interim response that names what the client may fetch already (RFC 8297)."""
         lines = b"".join([self.known[b"link", link] for link in links])
-        if self.request.http_version != "1.1" or self.framing is not Framing.HELD:
+        if self.request.http_version != "1.1" or self.framing is not HELD:
             return b""  # HTTP/1.0 knows no interim responses (RFC 9110 15.2); or it is too late
         return _STATUS_LINES[103] + lines + b"\r\n"
 
@@ -139,21 +146,21 @@ class Response:
         size, left = len(data), self._length
         if left is not None and (size > left or (size < left and not more)) and not self._is_empty():
             raise RuntimeError(f"{size} bytes of content, where content-length leaves {left} (RFC 9112 6.3)")
-        head = self._head(size, more) if self.framing is Framing.HELD else b""
+        head = self._head(size, more) if self.framing is HELD else b""
         if left is not None:
             self._length = left - size
-        match self.framing:
-            case Framing.NONE:
-                return head
-            case Framing.CHUNKED:
-                # No data is no chunk: an empty one would end the content (RFC 9112 7.1).
-                last = b"" if more else b"0\r\n" if self.trailers else b"0\r\n\r\n"
-                return b"%b%x\r\n%b\r\n%b" % (head, size, data, last) if data else head + last
-        return head + data
+        framing = self.framing
+        if framing is LENGTH or framing is CLOSE:
+            return head + data
+        if framing is NONE:
+            return head
+        # No data is no chunk: an empty one would end the content (RFC 9112 7.1).
+        last = b"" if more else b"0\r\n" if self.trailers else b"0\r\n\r\n"
+        return b"%b%x\r\n%b\r\n%b" % (head, size, data, last) if data else head + last
 
     def file(self, size: int) -> tuple[bytes, int]:
         """The head for a file of `size` bytes, and how many of them are to follow it."""
-        if self.framing is not Framing.HELD:
+        if self.framing is not HELD:
             raise RuntimeError("a file is the whole content: none may come before it")
         count = size if self._length is None else self._length
         if count > size:
@@ -170,9 +177,9 @@ class Response:
     def failure(self) -> bytes:
         """The app failed: a clean 500 if nothing was sent yet, else nothing (A8)."""
         self.terms.keep_alive = False
-        if self.framing is not Framing.HELD:
+        if self.framing is not HELD:
             return b""
-        self.status, self.framing = 500, Framing.LENGTH
+        self.status, self.framing = 500, LENGTH
         return refusal(500, self.known, self.request.method != "HEAD")
 
     def _is_empty(self) -> bool:
@@ -181,30 +188,31 @@ class Response:
 
     def _head(self, size: int, more: bool) -> bytes:
         """Settles the framing, and gives the head up to the empty line; `size` is that of the first content."""
-        terms, length = self.terms, self._length
-        if length is None and not (more or self.trailers or self.status == 304):
+        terms, length, status, is_1_1 = self.terms, self._length, self.status, self.request.http_version == "1.1"
+        if length is None and not (more or self.trailers or status == 304):
             length = size  # for HEAD, too: what the same GET would announce, RFC 9110 9.3.2
         if self._is_empty():
-            self.framing = Framing.NONE
+            self.framing = NONE
         elif length is not None and not self.trailers:
-            self.framing = Framing.LENGTH
+            self.framing = LENGTH
         else:
-            self.framing = Framing.CHUNKED if self.request.http_version == "1.1" else Framing.CLOSE
-        self.trailers = self.trailers and self.framing is Framing.CHUNKED  # others leave no room for them
+            self.framing = CHUNKED if is_1_1 else CLOSE
+        self.trailers = self.trailers and self.framing is CHUNKED  # others leave no room for them
         # Who waits for a 100 and gets an answer instead may or may not send the content (RFC 9110 10.1.1).
-        terms.keep_alive = terms.keep_alive and self.framing is not Framing.CLOSE and not terms.expects_continue
-        parts = [_STATUS_LINES.get(self.status) or b"HTTP/1.1 %d \r\n" % self.status]
-        parts += [self.known.defaults(self._own), *self._lines]
-        if self.framing is Framing.CHUNKED:
+        terms.keep_alive = terms.keep_alive and self.framing is not CLOSE and not terms.expects_continue
+        opening = _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
+        parts = [opening, self.known.defaults(self._own), *self._lines]
+        if self.framing is CHUNKED:
             parts.append(b"transfer-encoding: chunked\r\n")
-        elif length is not None and self.status != 204:  # RFC 9110 8.6
+        elif length is not None and status != 204:  # RFC 9110 8.6
             # Where the app has it, as the order of its fields is not ours to change (ASGI HTTP 2.5, H19).
             parts.insert(2 + self._place, b"content-length: %d\r\n" % length)
         if not terms.keep_alive:
             parts.append(b"connection: close\r\n")
-        elif self.request.http_version == "1.0":
+        elif not is_1_1:
             parts.append(b"connection: keep-alive\r\n")
-        return b"".join(parts) + b"\r\n"
+        parts.append(b"\r\n")
+        return b"".join(parts)
 
 
 def refusal(status: int, known: HeaderLines, content: bool = True, extra: bytes = b"") -> bytes:

@@ -95,8 +95,8 @@ class Service:
         """True if the app has enough to do."""
         return self.concurrency is not None and len(self.tasks) >= self.concurrency
 
-    def start(self, answer: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Starts a call of the app. On Python 3.12+ it runs right here until it first has to wait.
+    def start(self, answer: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
+        """Starts a call of the app; None if it is over. On Python 3.12+ it runs right here until it first has to wait.
 
         That saves a turn of the event loop per request, and a system call when the app never waits.
         """
@@ -105,9 +105,10 @@ class Service:
             task = asyncio.Task(answer, loop=self.loop, context=context, eager_start=True)
         else:
             task = self.loop.create_task(answer, context=context)
-        if not task.done():
-            self.tasks.add(task)
-            task.add_done_callback(self.tasks.discard)
+        if task.done():
+            return None
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
         return task
 
 

@@ -31,6 +31,8 @@ class FakeWire:
         self.data += data
         self.writes += 1
 
+    stream = write
+
     async def drain(self) -> None:
         self.writable = True
 
