@@ -1,6 +1,7 @@
 """The x-ray's page, as a person in front of a browser meets it; live and saved."""
 
 import json
+import linecache
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -302,7 +303,7 @@ def test_a_saved_page_needs_nobody(browser: Browser, tmp_path: Path) -> None:
     assert len(view.requests) == 3
     view.opens(1)
     view.clicks("read")
-    view.detail("def ")
+    view.detail(linecache.getline(*samples.CONNECTION).strip())
     view.press("k", DOWN)
     view.window.sees("POST /predict?top_k=x", "#about")
     assert view.chosen
