@@ -154,8 +154,8 @@ def test_whatever_works_with_the_gil_held_is_told_too(serve: Any) -> None:
     work()
     once = time.monotonic() - began
     with logged() as lines, serve(calling(work), blocked_loop_warning=once / 3) as server:
-        server.ask(get())
-        [line] = eventually(lambda: warnings(lines))
+        # Once more where the measurement above was of a busier machine.
+        line, *_ = eventually(lambda: server.ask(get()) and warnings(lines))
     assert line.endswith(f" at {here(work)}: sorted(numbers)")
 
 
