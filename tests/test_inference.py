@@ -465,6 +465,7 @@ def test_a_conversation_needs_the_key_too(site: Any) -> None:
 def test_nobody_waits_for_a_model_that_is_being_loaded(tmp_path: Path) -> None:
     source = """
 import time
+from types import SimpleNamespace
 from examples.inference.background import in_background
 from examples.inference.main import create_app
 from tests.fake_engine import FakeEngine
@@ -474,7 +475,7 @@ class Slow(FakeEngine):
         print("loading", flush=True)
         await in_background(lambda: time.sleep(3600))
 
-app = create_app(engine=Slow())
+app = create_app(engine=Slow(), embedder=SimpleNamespace(name="none", load=lambda: None))
 """
     env = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent), "PYTHONUNBUFFERED": ""}
     with spawned(tmp_path, source, env=env) as server:
