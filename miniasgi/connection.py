@@ -151,11 +151,12 @@ class Connection(asyncio.Protocol):
 
     def _pull(self) -> None:
         """Takes events from the parser until a request is complete, or there are no more."""
+        if self._input is _COMPLETE or self._input is _OVER:
+            return
         try:
-            while self._input is _HEAD or self._input is _BODY:
+            while True:
                 for event in self._events:
-                    self.on_event(event)
-                    if self._input is _COMPLETE or self._input is _OVER:
+                    if not self.on_event(event):
                         return
                 if not self._backlog:
                     return
@@ -163,32 +164,41 @@ class Connection(asyncio.Protocol):
         except BadRequest as error:
             self._refuse(error)
 
-    def on_event(self, event: Event) -> None:
-        """Takes one event of the parser; raises `BadRequest` for one that breaks the rules."""
-        service, cycle = self.service, self._cycle
+    def on_event(self, event: Event) -> bool:
+        """Takes an event of the parser, and tells if we want the next one; raises `BadRequest` if it breaks a rule."""
         if isinstance(event, Request):
-            terms = judge(event, service.limits)
-            terms.keep_alive = terms.keep_alive and not service.closing
-            response = self.response_class(event, terms, service.header_lines)
-            scope = http_scope(self._scope, event, terms, service.state)
-            if terms.wants_websocket and service.websocket.enabled:
-                self._upgrade(scope, response)
-                return
-            self._cycle = self.cycle_class(scope, response, self)
-            self._input, self._heard, self._content = _BODY, False, 0
-        elif isinstance(event, Body):
+            return self._on_request(event)
+        cycle = self._cycle
+        if isinstance(event, Body):
             self._content += len(event.data)
-            if self._content > service.limits.body:
-                raise over_body(service.limits.body)
+            if self._content > self.service.limits.body:
+                raise over_body(self.service.limits.body)
             if cycle is not None:
                 cycle.feed(event.data)
             elif self._content > _DISCARD:
                 self._close(linger=True)
+                return False
         elif cycle is None:  # answered before it was complete
             self._input = _HEAD
         else:
             self._input = _COMPLETE
             cycle.end()
+            return False
+        return True
+
+    def _on_request(self, request: Request) -> bool:
+        service = self.service
+        terms = judge(request, service.limits)
+        if service.closing:
+            terms.keep_alive = False
+        response = self.response_class(request, terms, service.header_lines)
+        scope = http_scope(self._scope, request, terms, service.state)
+        if terms.wants_websocket and service.websocket.enabled:
+            self._upgrade(scope, response)
+            return False
+        self._cycle = self.cycle_class(scope, response, self)
+        self._input, self._heard, self._content = _BODY, False, 0
+        return True
 
     def _upgrade(self, scope: Scope, response: Response) -> None:
         """From now on the client speaks WebSocket, and with somebody else (RFC 9110 7.8)."""

@@ -11,7 +11,7 @@ import os
 from time import perf_counter
 from typing import BinaryIO, Protocol
 
-from .response import NONE, Response
+from .response import Response
 from .service import log_failure
 from .types import App, Message, Scope
 
@@ -192,19 +192,16 @@ class Cycle:
                 raise RuntimeError(f"unexpected message {message.get('type')!r}: {self.phase.value}")
 
     def _send_body(self, message: Message) -> None:
-        body = message.get("body", b"")
+        body, more = message.get("body", b""), message.get("more_body", False)
         if not isinstance(body, bytes):
             raise TypeError(f"body must be bytes, not {type(body).__name__}")
-        more = message.get("more_body", False)
-        response = self.response
-        data = response.content(body, more)
-        if data:
-            if more:
-                self.wire.stream(data)
-            else:
-                self.wire.write(data)
-            if response.framing is not NONE:
-                self.sent += len(body)
+        data = self.response.content(body, more)
+        if not self.response.is_empty:
+            self.sent += len(body)
+        if data and more:
+            self.wire.stream(data)
+        elif data:
+            self.wire.write(data)
         if not more:
             self._complete()
 

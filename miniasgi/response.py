@@ -20,10 +20,10 @@ from .types import Headers
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # field-name, RFC 9110 5.6.2
 _CONTROLS = bytes([*range(9), *range(10, 32), 127])  # all but HTAB, RFC 9110 5.5
 _STATUS_LINES = {s.value: b"HTTP/1.1 %d %s\r\n" % (s, s.phrase.encode()) for s in http.HTTPStatus}
+_NO_CONTENT = (204, 304)  # RFC 9110 8.6, 15.4.5
 FRAMING = (b"content-length", b"transfer-encoding", b"connection")
-_DEFAULTS = (b"date:", b"server:")  # that an app's own replace
+_DEFAULTS = (b"date", b"server")  # that an app's own replace
 _MOST_LINES, _LONGEST_LINE = 1024, 128
-_LAST = 1 << 30  # a place after all others
 
 
 class HeaderLines(dict[tuple[bytes, bytes], bytes]):
@@ -34,7 +34,7 @@ class HeaderLines(dict[tuple[bytes, bytes], bytes]):
     defaults are `extra`, which overrules our own Server and Date, Server, and Date.
     """
 
-    __slots__ = ("_date", "_fixed", "_joined", "_lines", "_second")
+    __slots__ = ("_are_final", "_date", "_fixed", "_joined", "_lines", "_second")
 
     def __init__(self, server: bool = True, date: bool = True, extra: Headers | None = None) -> None:
         super().__init__()
@@ -46,6 +46,7 @@ class HeaderLines(dict[tuple[bytes, bytes], bytes]):
         self._second = 0
         self._lines: list[bytes] = []
         self._joined = b""
+        self._are_final = True  # no app has sent one of its own so far
 
     def __missing__(self, field: tuple[bytes, bytes]) -> bytes:
         name, value = field
@@ -58,19 +59,23 @@ class HeaderLines(dict[tuple[bytes, bytes], bytes]):
         if value.translate(None, _CONTROLS) != value:  # or responses would split, RFC 9110 5.5
             raise ValueError(f"control character in header {name!r}: {value!r}")
         line = b"%s: %s\r\n" % (name.lower(), value)
+        self._are_final = self._are_final and name.lower() not in _DEFAULTS
         if len(self) < _MOST_LINES and len(line) <= _LONGEST_LINE:
             self[field] = line
         return line
 
-    def defaults(self, but: Iterable[bytes] = ()) -> bytes:
-        """The lines of every response, but those that begin so; rendered once a second, while there is traffic."""
+    def defaults(self, lines: Sequence[bytes] = ()) -> bytes:
+        """The lines of every response, but those that `lines` replace; rendered once a second, if there is traffic."""
         now = int(time.time())
         if now != self._second:
             self._second = now
             date = [(b"date", formatdate(now, usegmt=True).encode())] if self._date else []
             self._lines = [b"%s: %s\r\n" % field for field in self._fixed + date]
             self._joined = b"".join(self._lines)
-        return b"".join(line for line in self._lines if not line.startswith(tuple(but))) if but else self._joined
+        if self._are_final or not lines:
+            return self._joined
+        replaced = {line.partition(b":")[0] for line in lines}.intersection(_DEFAULTS)
+        return b"".join([line for line in self._lines if line.partition(b":")[0] not in replaced])
 
 
 class Framing(enum.Enum):
@@ -100,11 +105,10 @@ class Response:
         self.known = known
         self.status = 0
         self.framing = HELD
+        self.is_empty = False  # there can be no content, whatever the app says (RFC 9112 6.3)
         self.trailers = False  # are to come
-        self._lines: Sequence[bytes] = ()
-        self._own: Sequence[bytes] = ()  # how the lines begin that replace a default
+        self._lines: list[bytes] = []
         self._length: int | None = None  # bytes of content still to come, where the app said so
-        self._place = _LAST  # of the app's content-length among the lines
 
     def __repr__(self) -> str:
         return f"<Response {self.status or '-'} {self.framing.name}>"
@@ -113,26 +117,25 @@ class Response:
         """Checks and keeps the head; sends nothing yet."""
         if not isinstance(status, int) or not 200 <= status <= 999:
             raise ValueError(f"status {status!r} is not a final status code (RFC 9110 15)")
-        lines, own, length, place, keep_alive, known = [], [], None, _LAST, self.terms.keep_alive, self.known
+        lines: list[bytes] = []
+        length, keep_alive, known = None, self.terms.keep_alive, self.known
         for name, value in headers:
             # The length is seldom twice the same, and in nearly every head: not even looked up.
-            line = b"" if name == b"content-length" and isinstance(value, bytes) else known[name, value]
-            if line:
+            if line := name != b"content-length" and known[name, value]:
                 lines.append(line)
-                if line.startswith(_DEFAULTS):
-                    own.append(line.partition(b" ")[0])
-                continue
-            lower = name.lower()
-            if lower == b"content-length":
-                size = int(value) if value.isdigit() else None
-                if size is None or (length is not None and length != size):
-                    raise ValueError(f"invalid content-length {value!r} (RFC 9110 8.6)")
-                length, place = size, len(lines)
-            elif lower == b"connection":  # Transfer-Encoding is ours to choose, ASGI HTTP 2.5 (H18)
+            elif name.lower() == b"content-length":
+                size = _size(value)
+                if length is None:  # at its place: the order of an app's fields is not ours to change (H19)
+                    lines.append(b"content-length: %d\r\n" % size)
+                elif length != size:
+                    raise ValueError(f"another content-length, {value!r} (RFC 9110 8.6)")
+                length = size
+            elif name.lower() == b"connection":  # Transfer-Encoding is ours to choose, ASGI HTTP 2.5 (H18)
                 keep_alive = keep_alive and b"close" not in value.lower()
         self.status, self.terms.keep_alive = status, keep_alive
+        self.is_empty = status in _NO_CONTENT or self.request.method == "HEAD"
         self.trailers = bool(trailers) and self.terms.accepts_trailers
-        self._lines, self._own, self._length, self._place = lines, own, length, place
+        self._lines, self._length = lines, length
 
     def early_hint(self, links: Iterable[bytes]) -> bytes:
         """An interim response that names what the client may fetch already (RFC 8297)."""
@@ -144,7 +147,7 @@ class Response:
     def content(self, data: bytes, more: bool) -> bytes:
         """The bytes for a piece of content, after the held head if it is the first one."""
         size, left = len(data), self._length
-        if left is not None and (size > left or (size < left and not more)) and not self._is_empty():
+        if left is not None and (size > left or (size < left and not more)) and not self.is_empty:
             raise RuntimeError(f"{size} bytes of content, where content-length leaves {left} (RFC 9112 6.3)")
         head = self._head(size, more) if self.framing is HELD else b""
         if left is not None:
@@ -167,7 +170,7 @@ class Response:
             raise RuntimeError(f"the file is {count - size} bytes short of the content-length")
         self.trailers = False  # raw bytes leave no room for chunks
         head = self._head(count, more=False)
-        return head, 0 if self._is_empty() else count
+        return head, 0 if self.is_empty else count
 
     def trailer_section(self, headers: Iterable[tuple[bytes, bytes]], more: bool) -> bytes:
         """Trailer fields after the last chunk (RFC 9112 7.1.2); none that frame or route (RFC 9110 6.5.1)."""
@@ -182,37 +185,41 @@ class Response:
         self.status, self.framing = 500, LENGTH
         return refusal(500, self.known, self.request.method != "HEAD")
 
-    def _is_empty(self) -> bool:
-        """True if there can be no content, whatever the app says (RFC 9112 6.3)."""
-        return self.request.method == "HEAD" or self.status in (204, 304)
-
     def _head(self, size: int, more: bool) -> bytes:
         """Settles the framing, and gives the head up to the empty line; `size` is that of the first content."""
-        terms, length, status, is_1_1 = self.terms, self._length, self.status, self.request.http_version == "1.1"
-        if length is None and not (more or self.trailers or status == 304):
-            length = size  # for HEAD, too: what the same GET would announce, RFC 9110 9.3.2
-        if self._is_empty():
+        terms, lines, status, is_1_1 = self.terms, self._lines, self.status, self.request.http_version == "1.1"
+        has_length = self._length is not None
+        if not (has_length or more or self.trailers or status in _NO_CONTENT):
+            has_length = True  # for HEAD, too: what the same GET would announce, RFC 9110 9.3.2
+            lines.append(b"content-length: %d\r\n" % size)
+        if self.is_empty:
             self.framing = NONE
-        elif length is not None and not self.trailers:
+        elif has_length and not self.trailers:
             self.framing = LENGTH
         else:
             self.framing = CHUNKED if is_1_1 else CLOSE
-        self.trailers = self.trailers and self.framing is CHUNKED  # others leave no room for them
-        # Who waits for a 100 and gets an answer instead may or may not send the content (RFC 9110 10.1.1).
-        terms.keep_alive = terms.keep_alive and self.framing is not CLOSE and not terms.expects_continue
-        opening = _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
-        parts = [opening, self.known.defaults(self._own), *self._lines]
+        if self.framing is CHUNKED or status == 204:  # which have no content-length (RFC 9110 8.6, RFC 9112 6.2)
+            lines[:] = [line for line in lines if not line.startswith(b"content-length:")]
         if self.framing is CHUNKED:
-            parts.append(b"transfer-encoding: chunked\r\n")
-        elif length is not None and status != 204:  # RFC 9110 8.6
-            # Where the app has it, as the order of its fields is not ours to change (ASGI HTTP 2.5, H19).
-            parts.insert(2 + self._place, b"content-length: %d\r\n" % length)
+            lines.append(b"transfer-encoding: chunked\r\n")
+        else:
+            self.trailers = False  # there is no room for them
+        # Who waits for a 100 and gets an answer instead may or may not send the content (RFC 9110 10.1.1).
+        if self.framing is CLOSE or terms.expects_continue:
+            terms.keep_alive = False
         if not terms.keep_alive:
-            parts.append(b"connection: close\r\n")
+            lines.append(b"connection: close\r\n")
         elif not is_1_1:
-            parts.append(b"connection: keep-alive\r\n")
-        parts.append(b"\r\n")
-        return b"".join(parts)
+            lines.append(b"connection: keep-alive\r\n")
+        opening = _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
+        return b"%b%b%b\r\n" % (opening, self.known.defaults(lines), b"".join(lines))
+
+
+def _size(value: object) -> int:
+    """The value of a content-length (RFC 9110 8.6)."""
+    if isinstance(value, bytes) and value.isdigit():
+        return int(value)
+    raise (ValueError if isinstance(value, bytes) else TypeError)(f"invalid content-length {value!r} (RFC 9110 8.6)")
 
 
 def refusal(status: int, known: HeaderLines, content: bool = True, extra: bytes = b"") -> bytes:

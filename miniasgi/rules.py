@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from .events import BadRequest, Request
 from .types import Headers
 
-_STEERING = frozenset((b"host", b"connection", b"content-length", b"transfer-encoding", b"expect", b"te", b"upgrade"))
-_KEEP_ALIVE = (b"connection", b"keep-alive")
+# Fields that make a request uncommon: they ask for more than an answer, and another request on the connection.
+_UNCOMMON = frozenset((b"transfer-encoding", b"expect", b"te", b"upgrade"))
+_KEEP_ALIVE = b"keep-alive"
 # What a uri-host [ ":" port ] can never hold is enough to refuse one (RFC 9110 7.2).
 _NOT_IN_HOST = b' \t\r\n\v\f/?#@\\<>^`{|}"'
 _LINE_EXTRA = len(b"  HTTP/1.1\r\n")
@@ -66,31 +67,33 @@ def judge(request: Request, limits: Limits) -> Terms:
     if not method.isupper():
         # ASGI gives methods in upper case, and "get" is not GET (RFC 9110 9.1).
         raise BadRequest(400, f"method {method} is not in upper case")
-    steering = [field for field in headers if field[0] in _STEERING]
-    hosts = [value for name, value in steering if name == b"host"]
-    if len(hosts) > 1 or (is_http_1_1 and not hosts) or (hosts and not _is_host(hosts[0])):
-        raise BadRequest(400, f"{len(hosts)} Host fields, or an invalid one (RFC 9112 3.2)")
+    fields = dict(headers)
+    host, is_repeated = fields.get(b"host", b""), len(fields) < len(headers)
+    if not _is_host(host) or (is_http_1_1 and b"host" not in fields) or (is_repeated and _count(headers, b"host") > 1):
+        raise BadRequest(400, f"{_count(headers, b'host')} Host fields, or an invalid one (RFC 9112 3.2)")
     if target.find(b"#") >= 0:  # `in` takes 250 ns more, 2 % of a small request
         raise BadRequest(400, "a fragment in the request target (RFC 9110 4.2.5)")
     if not target.startswith(b"/") or method == "CONNECT":
         target = _origin_form(request)
     raw_path, _, query_string = target.partition(b"?")
-    more = len(steering) - len(hosts)
-    # The common request: a Host, and maybe what is so anyway (RFC 9112 9.3).
-    if not more or (more == 1 and is_http_1_1 and _KEEP_ALIVE in steering):
-        return Terms(raw_path, query_string, is_http_1_1, False, False)
-    fields: dict[bytes, list[bytes]] = {}
-    for name, value in steering:
-        fields.setdefault(name, []).append(value)
-    _judge_framing(fields.get(b"content-length", []), fields.get(b"transfer-encoding", []), is_http_1_1, limits)
-    options = _tokens(fields, b"connection")
-    terms = Terms(
-        raw_path, query_string, b"close" not in options and (is_http_1_1 or b"keep-alive" in options), False, False
-    )
+    if not is_repeated and is_http_1_1 and fields.keys().isdisjoint(_UNCOMMON):
+        if (length := fields.get(b"content-length")) is not None:
+            _judge_length(length, limits)
+        if fields.get(b"connection", _KEEP_ALIVE) == _KEEP_ALIVE:  # which is so anyway (RFC 9112 9.3)
+            return Terms(raw_path, query_string, True, False, False)
+    return _judge_uncommon(request, Terms(raw_path, query_string, is_http_1_1, False, False), limits)
+
+
+def _judge_uncommon(request: Request, terms: Terms, limits: Limits) -> Terms:
+    """Reads the fields that say how the message goes on, and what the client would like."""
+    headers, is_http_1_1 = request.headers, terms.keep_alive
+    _judge_framing(headers, is_http_1_1, limits)
+    options = _tokens(headers, b"connection")
+    terms.keep_alive = b"close" not in options and (is_http_1_1 or _KEEP_ALIVE in options)
     if is_http_1_1:
-        terms.expects_continue = b"100-continue" in _tokens(fields, b"expect")
-        terms.accepts_trailers = b"trailers" in _tokens(fields, b"te")
-        terms.wants_websocket = b"upgrade" in options and _is_handshake(request, fields)
+        terms.expects_continue = b"100-continue" in _tokens(headers, b"expect")
+        terms.accepts_trailers = b"trailers" in _tokens(headers, b"te")
+        terms.wants_websocket = b"upgrade" in options and _is_handshake(request)
     return terms
 
 
@@ -123,22 +126,31 @@ def _is_host(text: bytes) -> bool:
     return text.translate(None, _NOT_IN_HOST) == text
 
 
-def _judge_framing(lengths: list[bytes], codings: list[bytes], is_http_1_1: bool, limits: Limits) -> None:
+def _judge_framing(headers: Headers, is_http_1_1: bool, limits: Limits) -> None:
     """The rules that keep requests from being smuggled (RFC 9112 6.1 to 6.3)."""
+    lengths, codings = field_values(headers, b"content-length"), field_values(headers, b"transfer-encoding")
     if codings and (lengths or not is_http_1_1):
         raise BadRequest(400, "Transfer-Encoding with Content-Length, or in HTTP/1.0 (RFC 9112 6.1, 6.3)")
     if codings and [coding.lower() for coding in codings] != [b"chunked"]:
         raise BadRequest(501, "a transfer coding other than chunked (RFC 9112 6.1)")
-    if len(lengths) > 1 or not all(map(_LENGTH.fullmatch, lengths)):
+    if len(lengths) > 1:
+        raise BadRequest(400, "repeated Content-Length (RFC 9112 6.3)")
+    for length in lengths:
+        _judge_length(length, limits)
+
+
+def _judge_length(length: bytes, limits: Limits) -> None:
+    if not _LENGTH.fullmatch(length):
         raise BadRequest(400, "invalid Content-Length (RFC 9112 6.3)")
-    if lengths and int(lengths[0]) > limits.body:
+    if int(length) > limits.body:
         raise over_body(limits.body)
 
 
-def _is_handshake(request: Request, fields: dict[bytes, list[bytes]]) -> bool:
+def _is_handshake(request: Request) -> bool:
     """False for another method, or content: then an upgrade is ignored (RFC 9110 7.8, RFC 6455 4.1)."""
-    has_content = b"transfer-encoding" in fields or fields.get(b"content-length", [b"0"]) != [b"0"]
-    return request.method == "GET" and not has_content and b"websocket" in _tokens(fields, b"upgrade")
+    headers = request.headers
+    has_content = _count(headers, b"transfer-encoding") or field_values(headers, b"content-length") not in ([], [b"0"])
+    return request.method == "GET" and not has_content and b"websocket" in _tokens(headers, b"upgrade")
 
 
 def over_body(limit: float) -> BadRequest:
@@ -146,12 +158,13 @@ def over_body(limit: float) -> BadRequest:
     return BadRequest(413, f"content over {limit:.0f} bytes (RFC 9110 15.5.14)")
 
 
-def _tokens(fields: dict[bytes, list[bytes]], name: bytes) -> set[bytes]:
-    """The members of a comma-separated list, lower-cased, without parameters (RFC 9110 5.6.1)."""
-    if name not in fields:
-        return set()
-    members = b",".join(fields[name]).split(b",")
-    return {member.partition(b";")[0].strip().lower() for member in members}
+def _tokens(headers: Headers, name: bytes) -> set[bytes]:
+    """The members of a list field, lower-cased, without parameters."""
+    return {member.partition(b";")[0].strip().lower() for member in list_members(headers, name)}
+
+
+def _count(headers: Headers, name: bytes) -> int:
+    return len(field_values(headers, name))
 
 
 def field_values(headers: Headers, name: bytes) -> list[bytes]:

@@ -174,7 +174,7 @@ def test_h19_the_order_of_headers_is_kept_and_their_names_are_in_lower_case():
 def test_h19_content_length_stays_where_the_app_has_it():
     before, after = (b"a", b"1"), (b"b", b"2")
     given = started(before, (b"Content-Length", b"2"), after, (b"content-length", b"2"), (b"connection", b"close"))
-    head = b"a: 1\r\nb: 2\r\ncontent-length: 2\r\nconnection: close\r\n\r\n"
+    head = b"a: 1\r\ncontent-length: 2\r\nb: 2\r\nconnection: close\r\n\r\n"
     assert given.content(b"hi", False) == OK + head + b"hi"
     once = started((b"content-length", b"2"), after)
     assert once.content(b"hi", False) == OK + b"content-length: 2\r\nb: 2\r\n\r\nhi"

@@ -151,17 +151,18 @@ class WatchedConnection(Connection):
             self.trace.describe(hop, raw)
             self.trace.add(hop)
 
-    def on_event(self, event: Event) -> None:
-        hop = self._on_request(event) if isinstance(event, Request) else None
+    def _on_request(self, request: Request) -> bool:
+        hop = self._on_judging(request)
         try:
-            super().on_event(event)
+            wants_more = super()._on_request(request)
         except BadRequest as error:
             self._on_judged(hop, error)
             raise
         self._on_judged(hop, None)
+        return wants_more
 
     @quiet
-    def _on_request(self, event: Request) -> Hop:
+    def _on_judging(self, event: Request) -> Hop:
         early, self._early = self._early, []
         if all(hop.name != "read" for hop in early) and self._latest is not None:
             early = [self._latest, *early]  # pipelined: it came with the request before it
