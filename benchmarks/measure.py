@@ -84,7 +84,7 @@ def _started(rows: dict[str, Row], workload: Workload) -> Iterator[list[_Running
             if row.trouble:
                 continue
             server = NAMED[label.removesuffix(AGAIN)]
-            line = server.line(f"benchmarks.apps:{workload.app}", port, workload.logs)
+            line = server.line(f"benchmarks.{workload.app}", port, workload.logs)
             running.append(_Running(server, row, stack.enter_context(Tree(line)), port))
         for one in running:
             with _trouble(one.row):

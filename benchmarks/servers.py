@@ -30,7 +30,7 @@ class Server:
         """False if the workload would mean something else here: the floor has one answer, and others log elsewhere."""
         if workload.logs:
             return self.command[0] in ("miniasgi", "uvicorn")
-        return workload.app == "plaintext" and not workload.opening if self.is_floor else True
+        return workload.app == "apps:plaintext" and not workload.opening if self.is_floor else True
 
     @property
     def is_installed(self) -> bool:
