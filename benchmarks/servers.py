@@ -33,6 +33,10 @@ class Server:
         return workload.app == "apps:plaintext" and not workload.opening if self.is_floor else True
 
     @property
+    def is_one_process(self) -> bool:
+        return self.command[0] in ("miniasgi", "uvicorn")
+
+    @property
     def is_installed(self) -> bool:
         return not self.package or importlib.util.find_spec(self.package) is not None
 
