@@ -21,6 +21,7 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
     """Sends each WebSocket message back."""
     if scope["type"] == "http":
         return await plaintext(scope, receive, send)
+    assert scope["type"] == "websocket"  # or gunicorn would wait for an end of the lifespan's startup
     await receive()
     await send({"type": "websocket.accept"})
     while (message := await receive())["type"] == "websocket.receive":

@@ -8,6 +8,7 @@ import resource
 import shutil
 import socket
 import statistics
+import struct
 import subprocess
 import tempfile
 import time
@@ -47,6 +48,8 @@ def connect(port: int, opening: bytes = b"") -> socket.socket:
             time.sleep(0.02)
         else:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.settimeout(None)  # Python's own is a poll(2) before each call, in which `receive` would sleep
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(PATIENCE), 0))
             if opening:
                 sock.sendall(opening)
                 head, _ = read_head(sock)
