@@ -1,9 +1,12 @@
-"""The apps that are served while we measure."""
+"""The apps that are served while we measure. They import next to nothing: it would count as a server's memory."""
 
-from fastapi import FastAPI
-from pydantic import BaseModel
+from __future__ import annotations
 
-from miniasgi.types import Receive, Scope, Send
+import asyncio
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # or each peer would have all of miniasgi in its memory
+    from miniasgi.types import Receive, Scope, Send
 
 
 async def plaintext(scope: Scope, receive: Receive, send: Send) -> None:
@@ -18,6 +21,7 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
     """Sends each WebSocket message back."""
     if scope["type"] == "http":
         return await plaintext(scope, receive, send)
+    assert scope["type"] == "websocket"  # or gunicorn would wait for an end of the lifespan's startup
     await receive()
     await send({"type": "websocket.accept"})
     while (message := await receive())["type"] == "websocket.receive":
@@ -26,6 +30,7 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 LARGE, CHUNK = bytes(65536), b"data: %b\n\n" % (b"x" * 92)
+TOKEN = b'data: {"choices": [{"delta": {"content": " word"}}]}\n\n'
 
 
 async def large(scope: Scope, receive: Receive, send: Send) -> None:
@@ -42,6 +47,38 @@ async def chunks(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body"})
 
 
+async def tokens(scope: Scope, receive: Receive, send: Send) -> None:
+    """64 server-sent events, each in a turn of the event loop of its own."""
+    await start(scope, send)
+    for _ in range(64):
+        await step()
+        await send({"type": "http.response.body", "body": TOKEN, "more_body": True})
+    await send({"type": "http.response.body"})
+
+
+_waiting: list[asyncio.Future[None]] = []
+
+
+async def step() -> None:
+    """Waits as for a model that works on all its streams at once, and takes a millisecond for a token of each.
+
+    One timer for all of them, and a future each: less than a timer, a queue or an event would cost per token. Without
+    any wait (`sleep(0)`), tokens would come faster than those of a model, and a server might join them.
+    """
+    loop = asyncio.get_running_loop()
+    if not _waiting:
+        loop.call_later(0.001, _made)
+    _waiting.append(token := loop.create_future())
+    await token
+
+
+def _made() -> None:
+    for token in _waiting:
+        if not token.done():  # as it is if the client has gone
+            token.set_result(None)
+    _waiting.clear()
+
+
 async def upload(scope: Scope, receive: Receive, send: Send) -> None:
     """Takes a body as it comes."""
     size, more = 0, True
@@ -56,22 +93,3 @@ async def start(scope: Scope, send: Send, *headers: tuple[bytes, bytes]) -> None
     assert scope["type"] == "http"
     headers = ((b"content-type", b"text/plain"), *headers)
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-
-
-class Item(BaseModel):
-    name: str
-    price: float
-    tags: list[str] = []
-
-
-fastapi = FastAPI()
-
-
-@fastapi.post("/items")
-async def create(item: Item) -> Item:
-    return item
-
-
-@fastapi.get("/items/{number}")
-async def read(number: int, q: str | None = None) -> dict[str, object]:
-    return {"number": number, "q": q}

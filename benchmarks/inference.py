@@ -24,9 +24,7 @@ import json
 import os
 import platform
 import re
-import socket
 import statistics
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -35,9 +33,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from .load import connect
 from .models import FULL_8B, endless, has_cuda, random_model
-from .processes import ROOT, connected, engine_alone, gpu_busy, look, served, wait_until
+from .processes import engine_alone, gpu_busy, look, served, wait_until
 from .streams import ASKED, TOKENS
+from .tree import ROOT, Tree
 
 SERVERS = ("miniasgi", "uvicorn")
 LENGTH = 64  # tokens of an answer
@@ -106,7 +106,7 @@ def with_model(model: str, levels: Sequence[int], turns: int) -> Iterator[str]:
     with contextlib.ExitStack() as stack:
         alone, ports = stack.enter_context(engine_alone(environment)), {}
         for server in SERVERS:
-            _, ports[server] = stack.enter_context(served(server, "watched", "--factory", **environment))
+            _, ports[server] = stack.enter_context(served(server, "watched", "--factory", environment=environment))
         for port in ports.values():
             wait_until(partial(look, port, "/ready"), 900)
         for level in levels:
@@ -174,7 +174,7 @@ def without_model(turns: int) -> Iterator[str]:
     for app, options in (("bare", ("--lifespan", "off")), ("fake", ("--factory",))):
         for server in SERVERS:
             ours, theirs = [], []
-            with served(server, app, *options) as one, served("uvicorn", app, *options) as other:
+            with served(server, app, *options, cpu=0) as one, served("uvicorn", app, *options, cpu=0) as other:
                 for _ in range(turns + 1):
                     ours.append(cpu_of_a_token(*one, data))
                     theirs.append(cpu_of_a_token(*other, data))
@@ -183,13 +183,10 @@ def without_model(turns: int) -> Iterator[str]:
             yield f"| {app} | {server} | {medians} | {spread(ratios, '.2f')} |"
 
 
-def cpu_of_a_token(process: subprocess.Popen[bytes], port: int, data: bytes, connections: int = 32) -> float:
-    """Microseconds of user and system time (proc(5), schedstat). Reads late: the answers wait in the kernel."""
-    wait_until(lambda: connected(port), 30)
-    os.sched_setaffinity(process.pid, {min(os.sched_getaffinity(0))})
-    schedstat = Path(f"/proc/{process.pid}/schedstat")
-    sockets = [socket.create_connection(("127.0.0.1", port)) for _ in range(connections)]
-    before = int(schedstat.read_text().split()[0])
+def cpu_of_a_token(tree: Tree, port: int, data: bytes, connections: int = 32) -> float:
+    """Microseconds of user and system time. Reads late: the answers wait in the kernel."""
+    sockets = [connect(port) for _ in range(connections)]
+    before = tree.cpu()
     for sock in sockets:
         sock.sendall(data)
     for sock in sockets:
@@ -198,10 +195,10 @@ def cpu_of_a_token(process: subprocess.Popen[bytes], port: int, data: bytes, con
             answer += (piece := sock.recv(1 << 20))
             assert piece, answer
         assert answer.count(b'"content": " word"') == TOKENS, answer
-    taken = int(schedstat.read_text().split()[0]) - before
+    taken = tree.cpu() - before
     for sock in sockets:
         sock.close()
-    return taken / 1e3 / (TOKENS * connections)
+    return taken * 1e6 / (TOKENS * connections)
 
 
 # The report:

@@ -7,13 +7,12 @@ is the noise; a ratio within it says nothing.
 """
 
 import contextlib
-import socket
 import statistics
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from . import load
-from .servers import NAMED, Server
+from .servers import NAMED, Server, free_ports
 from .tree import Tree
 from .workloads import WORKLOADS, Workload
 
@@ -65,12 +64,14 @@ def measure(name: str, servers: Iterable[Server], rounds: int, slices: int, seco
     }
     for _ in range(rounds):
         with _started(rows, workload) as running:
-            for _ in range(slices):
-                for one in running:
-                    _slice(one, workload, seconds)
+            for one in [*running] * slices:
+                if not one.row.trouble:
+                    with _trouble(one.row):
+                        _slice(one, workload, seconds)
             for one in running:
                 if not one.row.trouble:
-                    one.row.memory = one.tree.memory()
+                    with _trouble(one.row):
+                        one.row.memory = one.tree.memory()
     _compare(rows)
     return list(rows.values())
 
@@ -79,37 +80,31 @@ def measure(name: str, servers: Iterable[Server], rounds: int, slices: int, seco
 def _started(rows: dict[str, Row], workload: Workload) -> Iterator[list[_Running]]:
     with contextlib.ExitStack() as stack:
         running = []
-        for (label, row), port in zip(rows.items(), _free_ports(len(rows)), strict=True):
+        for (label, row), port in zip(rows.items(), free_ports(len(rows)), strict=True):
             if row.trouble:
                 continue
             server = NAMED[label.removesuffix(AGAIN)]
-            line = server.line(f"benchmarks.apps:{workload.app}", port, workload.logs)
+            line = server.line(f"benchmarks.{workload.app}", port, workload.logs)
             running.append(_Running(server, row, stack.enter_context(Tree(line)), port))
         for one in running:
-            try:
+            with _trouble(one.row):
                 load.check(workload, one.port)
                 load.make(workload, one.port, 1)  # caches
-            except (OSError, AssertionError, ValueError, IndexError) as error:
-                one.row.trouble = f"{type(error).__name__}: {error}"[:120]
         yield running
 
 
-def _free_ports(count: int) -> list[int]:
-    """All at once, or the same one might be given twice."""
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [probe.getsockname()[1] for probe in probes]
+@contextlib.contextmanager
+def _trouble(row: Row) -> Iterator[None]:
+    """Whatever goes wrong with one server is told of it, and does not stop the others."""
+    try:
+        yield
+    except Exception as error:
+        row.trouble = f"{type(error).__name__}: {error}"[:120]
 
 
 def _slice(one: _Running, workload: Workload, seconds: int) -> None:
-    if one.row.trouble:
-        return
     before = one.tree.cpu()
-    try:
-        made = load.make(workload, one.port, seconds)
-    except (OSError, AssertionError) as error:
-        one.row.trouble = f"{type(error).__name__}: {error}"[:120]
-        return
+    made = load.make(workload, one.port, seconds)
     one.row.cpu.append((one.tree.cpu() - before) * 1e6 / made.requests)
     one.row.rate.append(made.requests / made.seconds)
     one.row.p50.append(made.p50)

@@ -4,47 +4,32 @@ import contextlib
 import json
 import os
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-ROOT = Path(__file__).parent.parent
+from .servers import NAMED, free_ports
+from .tree import ROOT, Tree
 
 
 @contextlib.contextmanager
-def served(server: str, app: str, *options: str, **environment: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """The process of a server, and its port."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", server, f"benchmarks.streams:{app}", "--port", str(port), *options]
-    command += ["--http", "httptools", "--loop", "uvloop", "--no-access-log", "--log-level", "warning"]
-    process = subprocess.Popen(command, cwd=ROOT, env=os.environ | environment, start_new_session=True)
-    try:
-        yield process, port
-    finally:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+def served(
+    server: str, app: str, *options: str, cpu: int | None = None, environment: Mapping[str, str] | None = None
+) -> Iterator[tuple[Tree, int]]:
+    """A server of an app of `streams`, and its port."""
+    [port] = free_ports()
+    line = NAMED[server].line(f"benchmarks.streams:{app}", port)
+    with Tree([*line, *options], cpu, None, environment) as tree:
+        yield tree, port
 
 
 def look(port: int, path: str) -> Any:
     with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=60) as reply:
         return json.load(reply)
-
-
-def connected(port: int) -> bool:
-    with socket.create_connection(("127.0.0.1", port)):
-        return True
 
 
 def wait_until(condition: Callable[[], Any], patience: float) -> None:

@@ -1,41 +1,18 @@
-"""The figures of a run, for people and for programs: Markdown, JSON, a plot."""
+"""The figures of a run for people: Markdown, and the block of README that is made of them."""
 
-import json
-import os
-import platform
+import re
 import statistics
-from dataclasses import asdict
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
-from . import idle
+from . import idle, instructions, plot
 from .measure import AGAIN, Row
+from .results import Results
+from .servers import NAMED, UVICORN
+from .tree import ROOT
 
-RESULTS = Path(__file__).parent / "results"
-_PACKAGES = (
-    *("miniasgi", "uvicorn", "hypercorn", "granian", "daphne", "gunicorn", "fastapi", "pydantic"),
-    *("httptools", "h11", "uvloop", "wsproto", "websockets", "zttp"),
-)
-
-
-def circumstances() -> dict[str, Any]:
-    """Where and when, and of which versions."""
-    versions = {}
-    for name in _PACKAGES:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    with open("/proc/cpuinfo") as file:
-        models = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
-    return {
-        "date": datetime.now(UTC).date().isoformat(),
-        "python": platform.python_version(),
-        "machine": f"{models[0] if models else platform.machine()}, {os.cpu_count()} CPUs, {platform.system()}",
-        "versions": versions,
-    }
+RESULTS, README = Path(__file__).parent / "results", ROOT / "README.md"
+BLOCK = re.compile(r"(<!-- speed -->\n)(.*?)(<!-- /speed -->)", re.DOTALL)
+_SUMMED = ("miniasgi", "granian", "hypercorn", "gunicorn", "daphne", "uvicorn zttp+uvloop", "miniasgi h11+asyncio")
 
 
 def claim(row: Row) -> str:
@@ -46,78 +23,107 @@ def claim(row: Row) -> str:
     return f"as {row.reference} {spread}" if row.is_noise else f"**{row.ratio:.2f}** {spread}"
 
 
-def markdown(where: dict[str, Any], found: dict[str, list[Row]], idles: list[idle.Idle]) -> str:
-    """All tables."""
-    versions = ", ".join(f"{name} {number}" for name, number in where["versions"].items())
-    text = [
-        f"Measured {where['date']}, Python {where['python']}, {where['machine']}.",
-        f"{versions}.",
-        "",
-        "CPU is user and system time of the whole process tree per request. The ratio is to the reference's",
-        "neighbouring slices: median, least and most. `noise` is the reference against itself in the same run;",
-        "what lies within it is no difference, and is not claimed as one.",
+def noise(row: Row) -> str:
+    return f"{row.noise[0]:.2f}-{row.noise[1]:.2f}"
+
+
+def summary(results: Results) -> str:
+    """A line for each workload, and for what else was measured; all are ratios. Bold is what is more than noise."""
+    rows = {name: {row.server: row for row in rows if row.ratios} for name, rows in results.workloads.items()}
+    servers = [server for server in _SUMMED if any(server in found for found in rows.values())]
+    titles = [_title(server) for server in servers]
+    lines = [
+        f"| CPU per request, {UVICORN} = 1 | {' | '.join(titles)} | noise |",
+        "|---|" + "---|" * (len(servers) + 1),
     ]
-    for name, rows in found.items():
-        text += [
-            "",
-            f"## {name}",
-            "",
-            "| server | CPU us/request | ratio | noise | requests/s | p50 ms | p99 ms | MiB |",
-        ]
-        text.append("|---|---|---|---|---|---|---|---|")
-        for row in rows:
-            if row.trouble:
-                text.append(f"| {row.server} | {row.trouble.replace('|', ' ')} | | | | | | |")
-            elif AGAIN not in row.server:
-                middle = [statistics.median(values) for values in (row.cpu, row.rate, row.p50, row.p99)]
-                noise = f"{row.noise[0]:.2f}-{row.noise[1]:.2f}"
-                text.append(
-                    f"| {row.server} | {middle[0]:.1f} | {claim(row)} | {noise} | {middle[1]:,.0f} | "
-                    f"{middle[2]:.2f} | {middle[3]:.2f} | {row.memory:.1f} |"
-                )
-    if idles:
-        text += ["", "## Idle", "", idle.table(idles)]
-    return "\n".join(text) + "\n"
+    for name, found in rows.items():
+        cells = [_cell(found[server]) if server in found else "-" for server in servers]
+        lines.append(_line([name, *cells, noise(found[UVICORN]) if UVICORN in found else "-"]))
+    for title, figures in _without_noise(results).items():
+        if UVICORN in figures:
+            cells = [_ratio(figures, server) for server in servers]
+            lines.append(_line([f"{title} ({UVICORN}: {figures[UVICORN]:.1f})", *cells, "-"]))
+    return "\n".join(lines) + "\n"
 
 
-def plot(found: dict[str, list[Row]], path: Path) -> None:
-    """CPU per request as a ratio to uvicorn's: a bar for each server and workload."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "miniasgi"  # the same figures give the same file
-    from matplotlib import pyplot
-
-    names = [name for name in found if any(row.ratios for row in found[name])]
-    servers = list(dict.fromkeys(row.server for name in names for row in found[name] if _is_shown(row)))
-    figure, axes = pyplot.subplots(figsize=(9, 0.9 + 0.17 * len(names) * (len(servers) + 1)))
-    height = 0.85 / max(1, len(servers))
-    for number, server in enumerate(servers):
-        at = [index + height * number for index in range(len(names))]
-        rows = [next((row for row in found[name] if row.server == server and row.ratios), None) for name in names]
-        axes.barh(at, [row.ratio if row else 0 for row in rows], height, label=server)
-    axes.axvline(1, color="black", linewidth=0.8)
-    axes.set_yticks([index + 0.4 for index in range(len(names))], names)
-    axes.invert_yaxis()
-    axes.set_xlim(
-        0, min(3, max((row.ratio for name in names for row in found[name] if _is_shown(row)), default=1) + 0.1)
-    )
-    axes.set_xlabel("server CPU per request, uvicorn = 1 (less is better)")
-    axes.legend(loc="lower right", fontsize="small")
-    figure.tight_layout()
-    figure.savefig(path, metadata={"Date": None})
-    pyplot.close(figure)
+def _title(server: str) -> str:
+    reference = NAMED[server].reference
+    return server if reference == UVICORN else f"{server}, to {reference}"
 
 
-def _is_shown(row: Row) -> bool:
-    return bool(row.ratios) and row.server in ("miniasgi", "uvicorn", "hypercorn", "granian", "daphne", "gunicorn")
+def _cell(row: Row) -> str:
+    return f"{row.ratio:.2f}" if row.is_noise else f"**{row.ratio:.2f}**"
 
 
-def write(where: dict[str, Any], found: dict[str, list[Row]], idles: list[idle.Idle]) -> None:
-    """All of it to `benchmarks/results/`."""
+def _without_noise(results: Results) -> dict[str, dict[str, float]]:
+    """What is measured once: by its title, the figure of each server."""
+    after = results.workloads.get("plaintext", [])
+    figures = {"MiB, one worker, after plaintext": {row.server: row.memory for row in after if row.ratios}}
+    for name, title in idle.TITLES.items():
+        values = {each.server: getattr(each, name) for each in results.idles}
+        figures[title] = {server: value for server, value in values.items() if value is not None}
+    return figures
+
+
+def _ratio(figures: dict[str, float], server: str) -> str:
+    reference = figures.get(NAMED[server].reference)
+    return f"{figures[server] / reference:.2f}" if server in figures and reference else "-"
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def section(name: str, rows: list[Row]) -> str:
+    """The table of a workload."""
+    lines = [f"## {name}", "", "| server | CPU us/request | ratio | noise | requests/s | p50 ms | p99 ms | MiB |"]
+    lines.append("|---|---|---|---|---|---|---|---|")
+    for row in rows:
+        if row.trouble:
+            trouble = re.sub(r"[|\s]", " ", row.trouble)
+            lines.append(f"| {row.server} | {trouble} | | | | | | |")
+        elif AGAIN not in row.server:
+            cpu, rate, p50, p99 = (statistics.median(values) for values in (row.cpu, row.rate, row.p50, row.p99))
+            cells = [row.server, f"{cpu:.1f}", claim(row), noise(row), f"{rate:,.0f}", f"{p50:.2f}", f"{p99:.2f}"]
+            lines.append(_line([*cells, f"{row.memory:.1f}"]))
+    return "\n".join(lines) + "\n"
+
+
+def markdown(results: Results) -> str:
+    """All tables."""
+    parts = [
+        "# Servers side by side\n",
+        *_measured(results.where),
+        "CPU is user and system time of the whole process tree per request. The ratio is to the reference's\n"
+        "neighbouring slices: median, least and most. `noise` is the reference against itself in the same run;\n"
+        "what lies within it is no difference, and is not claimed as one.\n",
+        summary(results),
+        *(section(name, rows) for name, rows in results.workloads.items()),
+    ]
+    if results.idles:
+        parts.append(f"## Idle\n\n{idle.table(results.idles)}\n")
+    if results.counts:
+        parts.append(f"## Instructions in user space\n\n{instructions.table(results.counts)}\n")
+    return "\n".join(parts)
+
+
+def _measured(where: dict[str, str]) -> list[str]:
+    """The circumstances; with the names of the parts, if not all have the same."""
+    groups: dict[str, list[str]] = {}
+    for part, text in where.items():
+        groups.setdefault(text, []).append(part)
+    if len(groups) == 1:
+        return [f"Measured {text}.\n" for text in groups]
+    return [f"{', '.join(names)}: measured {text}.\n" for text, names in groups.items()]
+
+
+def write(results: Results) -> None:
+    """To `benchmarks/results/`, with what is there of earlier runs, and to README."""
     RESULTS.mkdir(exist_ok=True)
-    workloads = {name: [asdict(row) for row in rows] for name, rows in found.items()}
-    data = where | {"workloads": workloads, "idle": [asdict(each) for each in idles]}
-    (RESULTS / "servers.json").write_text(json.dumps(data, indent=1) + "\n")
-    (RESULTS / "servers.md").write_text("# Servers side by side\n\n" + markdown(where, found, idles))
-    plot(found, RESULTS / "servers.svg")
+    results = results.after(Results.read(RESULTS / "servers.json"))
+    results.write(RESULTS / "servers.json")
+    (RESULTS / "servers.md").write_text(markdown(results))
+    plot.draw(results.workloads, RESULTS / "servers.svg")
+    text = README.read_text()
+    if (shown := BLOCK.sub(lambda block: block[1] + summary(results) + block[3], text)) != text:
+        README.write_text(shown)

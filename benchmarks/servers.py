@@ -3,7 +3,9 @@
 Access logs are off, unless the workload is about them; everything else is as the server's users have it.
 """
 
+import contextlib
 import importlib.util
+import socket
 import sys
 from dataclasses import dataclass
 
@@ -28,7 +30,11 @@ class Server:
         """False if the workload would mean something else here: the floor has one answer, and others log elsewhere."""
         if workload.logs:
             return self.command[0] in ("miniasgi", "uvicorn")
-        return workload.app == "plaintext" and not workload.opening if self.is_floor else True
+        return workload.app == "apps:plaintext" and not workload.opening if self.is_floor else True
+
+    @property
+    def is_one_process(self) -> bool:
+        return self.command[0] in ("miniasgi", "uvicorn")
 
     @property
     def is_installed(self) -> bool:
@@ -80,3 +86,10 @@ SERVERS = (
     Server("floor: httptools", ("benchmarks.floor", "{app}", "{port}", "--parse"), is_floor=True),
 )
 NAMED = {server.name: server for server in SERVERS}
+
+
+def free_ports(count: int = 1) -> list[int]:
+    """All at once, or the same one might be given twice."""
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [probe.getsockname()[1] for probe in probes]

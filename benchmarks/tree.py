@@ -1,19 +1,36 @@
 """A server with all processes and threads that it has started, seen from outside (proc(5))."""
 
+import contextlib
 import os
 import signal
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 
 
 class Tree:
-    """Runs a command in the root of the project, on one CPU if there are two; ends with `with`."""
+    """Runs a command in the root of the project, on one CPU if there are two; ends with `with`, all of it.
 
-    def __init__(self, command: list[str], cpu: int | None = 0) -> None:
-        nowhere = subprocess.DEVNULL
-        self.process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, stdout=nowhere, stderr=nowhere)
+    Silent, unless `errors` is None, which lets its stderr through.
+    """
+
+    def __init__(
+        self,
+        command: list[str],
+        cpu: int | None = 0,
+        errors: int | None = subprocess.DEVNULL,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**os.environ, **(environment or {})},
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+        )
         if cpu is not None and len(os.sched_getaffinity(0)) > 1:
             os.sched_setaffinity(self.process.pid, {cpu})
 
@@ -22,11 +39,12 @@ class Tree:
 
     def __exit__(self, *error: object) -> None:
         self.process.send_signal(signal.SIGINT)
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(5)
-        except subprocess.TimeoutExpired:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
+        for pid in self._pids():  # what does not end, or was left behind, would be in the next one's way
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait()
 
     def cpu(self) -> float:
         """User and system time so far, in seconds, of every thread of every process."""
