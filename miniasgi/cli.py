@@ -6,6 +6,7 @@ exception that click shows. Knows no socket and no protocol.
 """
 
 import contextlib
+import importlib
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -19,20 +20,17 @@ from .options import OPTIONS, ProjectCommand, click_option
 from .server import Server
 from .supervisor import Supervisor
 
+_OTHERS = ("xray", "compare")
+
 
 class _Command(ProjectCommand):
     """The server's command, which hands over if its first word is `xray` or `compare`."""
 
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> Any:  # type: ignore[override]
         args = sys.argv[1:] if args is None else list(args)
-        if args[:1] == ["xray"]:
-            from .xray.command import main as xray
-
-            return xray.main(args[1:], f"{prog_name or 'miniasgi'} xray", **extra)
-        if args[:1] == ["compare"]:
-            from .compare.command import main as compare
-
-            return compare.main(args[1:], f"{prog_name or 'miniasgi'} compare", **extra)
+        if args and args[0] in _OTHERS:  # imported only now: a server pays for neither
+            other = importlib.import_module(f".{args[0]}.command", __package__)
+            return other.main(args[1:], f"{prog_name or 'miniasgi'} {args[0]}", **extra)
         return super().main(args, prog_name, **extra)
 
 

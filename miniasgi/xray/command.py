@@ -140,8 +140,7 @@ class Asking:
             trace.id, trace.status, trace.done = ident, seen.status, True
         trace.number, trace.hops = 1, [*seen.hops, *trace.hops]  # those before it are nobody's business
         trace.learn([(name.encode("latin-1"), value.encode("latin-1")) for name, value in seen.headers])
-        off = [f"{name} ({why})" for name, why in self.server.taps.items() if why]
-        return Answer(trace, seen.error, ", ".join(off))
+        return Answer(trace, seen.error, self.server.unseen)
 
     async def _warm_up(self) -> None:
         """Asks beforehand, so that imports and caches are not in the picture, and waits for a model to load."""

@@ -19,6 +19,7 @@ from ..importer import ConfigError
 from ..server import Server
 from ..sockets import address, bind, release
 from ..types import App, Message, Scope
+from ..websocket import WebSocket
 from .connection import WatchedConnection
 from .live import LivePage
 from .model import Trace
@@ -90,20 +91,24 @@ class XrayServer(Server):
 
     async def _listen(self, sockets: list[socket.socket]) -> None:
         own = self.service.websocket_class
-        if isinstance(own, type) and issubclass(own, WatchedWebSocket.__mro__[1]):
+        if isinstance(own, type) and issubclass(own, WebSocket):
             self.service.websocket_class = type("Watched", (WatchedWebSocket, own), {})
         await super()._listen(sockets)
 
     def on_accepting(self, sockets: list[socket.socket]) -> None:
         super().on_accepting(sockets)
         on = ["socket", "parser", "asgi", *(name for name, why in self.taps.items() if not why)]
-        off = [f"{name} ({why})" for name, why in self.taps.items() if why]
-        logger.info("x-ray sees: %s%s", ", ".join(on), f"; not: {', '.join(off)}" if off else "")
+        logger.info("x-ray sees: %s%s", ", ".join(on), f"; not: {self.unseen}" if self.unseen else "")
         if self.page is not None:
             logger.warning(
                 "x-ray: requests cost several times the CPU, and are kept with their data: not for production"
             )
             logger.info("x-ray is shown on %s", self.page.address)
+
+    @property
+    def unseen(self) -> str:
+        """The taps that are off, and why; empty if all are on."""
+        return ", ".join(f"{name} ({why})" for name, why in self.taps.items() if why)
 
     async def shutdown(self) -> None:
         await super().shutdown()
