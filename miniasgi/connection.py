@@ -365,6 +365,7 @@ class Connection(asyncio.Protocol):
         words: then close our side only, and throw away its bytes for a while (RFC 9112 9.6).
         """
         self._stop_input()
+        self._write_held()  # a closing transport takes no more
         if self.transport.is_closing():
             return
         self._unsent = self.transport.get_write_buffer_size()

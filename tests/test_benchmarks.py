@@ -198,3 +198,13 @@ def test_what_there_is_not_is_said() -> None:
     command = [sys.executable, "-m", "benchmarks", "plaintest"]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert (ran.returncode, ran.stderr.splitlines()[-1]) == (2, "python -m benchmarks: error: there is no plaintest")
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="sys.monitoring is 3.12+")
+def test_bytecodes_are_counted_by_function_and_the_same_each_time() -> None:
+    command = [sys.executable, "-m", "benchmarks.bytecodes", "20 headers"]
+    first, second = (subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(2))
+    assert first == second
+    counts = {name: int(count) for count, name in (line.split(maxsplit=1) for line in first.splitlines())}
+    assert counts["parser_httptools.HttptoolsParser.on_header"] == 14 * 20
+    assert counts.pop("in all: 20 headers") == sum(counts.values())

@@ -10,7 +10,7 @@ from miniasgi.parser_httptools import HttptoolsParser
 from miniasgi.service import Service
 from miniasgi.types import App, Receive, Scope, Send
 
-from .vocabulary import START, body, get
+from .vocabulary import START, body, get, sends, serving
 
 LATER = 0.001
 
@@ -179,3 +179,17 @@ async def test_H21_a_full_transport_makes_a_burst_wait(clock: Clock) -> None:
     await turns()
     await turns()
     assert b"".join(pipe.content) == chunk(b"x" * 60) * 4 + END
+
+
+@pytest.mark.parametrize(
+    "lines", [("HTTP/1.0",), ("HTTP/1.1", "Host: a", "Connection: close")], ids=lambda lines: lines[0]
+)
+@pytest.mark.parametrize("http", ["httptools", "h11"])
+def test_what_waits_is_sent_before_a_close(http: str, lines: tuple[str, ...]) -> None:
+    """The last message has no content, and no bytes: nothing else would take along what waits."""
+    start = {**START, "headers": [(b"content-length", b"12")]}
+    app = sends(start, *(body(text, more=True) for text in (b"one\n", b"two\n", b"six\n")), body())
+    head, *fields = lines
+    with serving(app, http=http) as server:
+        answer = server.connect().send("\r\n".join([f"GET / {head}", *fields, "", ""]).encode()).read_all()
+    assert answer.endswith(b"\r\n\r\none\ntwo\nsix\n")
