@@ -7,6 +7,7 @@ is the noise; a ratio within it says nothing.
 """
 
 import contextlib
+import math
 import statistics
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -17,6 +18,18 @@ from .tree import Tree
 from .workloads import WORKLOADS, Workload
 
 AGAIN = " again"  # the second one of a reference
+
+
+def interval(values: list[float]) -> tuple[float, float]:
+    """Where the median lies, with 95 % (order statistics: nothing is assumed of how noise is distributed).
+
+    Least and most, if there are too few values to say.
+    """
+    ordered, count = sorted(values), len(values)
+    outside = 0  # so many on each side
+    while 2 * sum(math.comb(count, tail) for tail in range(outside + 2)) / 2**count <= 0.05:
+        outside += 1
+    return ordered[outside], ordered[-1 - outside]
 
 
 @dataclass
@@ -31,7 +44,7 @@ class Row:
     p99: list[float] = field(default_factory=list)
     memory: float = 0.0  # MiB
     ratios: list[float] = field(default_factory=list)  # of CPU time, to the reference
-    noise: tuple[float, float] = (1.0, 1.0)  # the reference against itself, least and most
+    noise: tuple[float, float] = (1.0, 1.0)  # the interval of the reference against itself
     trouble: str = ""
 
     @property
@@ -40,8 +53,9 @@ class Row:
 
     @property
     def is_noise(self) -> bool:
-        """True if the reference itself is as far from 1 as this."""
-        return self.noise[0] <= self.ratio <= self.noise[1]
+        """True if the reference itself is as far from 1 as this, or if this may be 1 as well."""
+        low, high = interval(self.ratios)
+        return self.noise[0] <= self.ratio <= self.noise[1] or low <= 1 <= high
 
 
 @dataclass
@@ -117,6 +131,7 @@ def _compare(rows: dict[str, Row]) -> None:
         row.ratios = [ours / theirs for ours, theirs in zip(row.cpu, reference.cpu, strict=False)]
         itself = [ours / theirs for ours, theirs in zip(again.cpu, reference.cpu, strict=False)]
         if itself:  # as likely to be off in one direction as in the other
-            row.noise = min(*itself, *(1 / each for each in itself)), max(*itself, *(1 / each for each in itself))
+            low, high = interval(itself)
+            row.noise = min(low, 1 / high), max(high, 1 / low)
         if not row.ratios:
             row.trouble = row.trouble or "nothing was measured"

@@ -5,7 +5,7 @@ import statistics
 from pathlib import Path
 
 from . import idle, instructions, plot
-from .measure import AGAIN, Row
+from .measure import AGAIN, Row, interval
 from .results import Results
 from .servers import NAMED, UVICORN
 from .tree import ROOT
@@ -19,7 +19,8 @@ def claim(row: Row) -> str:
     """A ratio with its range, if it is more than noise."""
     if row.server == row.reference:
         return "1"
-    spread = f"({min(row.ratios):.2f}-{max(row.ratios):.2f})"
+    low, high = interval(row.ratios)
+    spread = f"({low:.2f}-{high:.2f})"
     return f"as {row.reference} {spread}" if row.is_noise else f"**{row.ratio:.2f}** {spread}"
 
 
@@ -95,7 +96,7 @@ def markdown(results: Results) -> str:
         "# Servers side by side\n",
         *_measured(results.where),
         "CPU is user and system time of the whole process tree per request. The ratio is to the reference's\n"
-        "neighbouring slices: median, least and most. `noise` is the reference against itself in the same run;\n"
+        "neighbouring slices: the median, and where it lies with 95 %. `noise` is the reference against itself;\n"
         "what lies within it is no difference, and is not claimed as one.\n",
         summary(results),
         *(section(name, rows) for name, rows in results.workloads.items()),
