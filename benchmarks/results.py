@@ -58,10 +58,13 @@ class Results:
         path.write_text(json.dumps(asdict(self), indent=1) + "\n")
 
     def after(self, earlier: "Results") -> "Results":
-        """Both; what was measured again counts."""
-        workloads = earlier.workloads | self.workloads
+        """Both; of a server that was measured again in a workload, only that counts."""
+        rows = {
+            name: {row.server: row for found in (earlier, self) for row in found.workloads.get(name, [])}
+            for name in WORKLOADS
+        }
         return Results(
-            {name: workloads[name] for name in WORKLOADS if name in workloads},
+            {name: list(found.values()) for name, found in rows.items() if found},
             self.idles or earlier.idles,
             self.counts or earlier.counts,
             earlier.where | self.where,
