@@ -1,0 +1,134 @@
+"""Asks a server of the ladder, or a real one, all that `probes.py` knows, and tells how it did.
+
+python -m examples.ladder.score            # the six rungs
+python -m examples.ladder.score 4          # one of them, probe by probe
+python -m examples.ladder.score miniasgi uvicorn
+"""
+
+import argparse
+import concurrent.futures
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from .client import Client
+from .probes import PROBES, Probe
+
+HERE = Path(__file__).parent
+APP = "examples.ladder.mirror:app"
+PATIENCE = 1.0  # seconds: what passes takes milliseconds
+URL = re.compile(r"http://127\.0\.0\.1:(\d+)")
+
+
+def commands() -> dict[str, list[str]]:
+    """How each server is started, by its name."""
+    found = {}
+    for path in sorted(HERE.glob("0*_*.py")):
+        number = path.name[1]
+        found[number] = [str(path.relative_to(HERE.parent.parent)), *([] if number == "1" else [APP]), "--port", "0"]
+    for server in ("miniasgi", "uvicorn"):
+        for parser in ("httptools", "h11"):
+            found[f"{server}-{parser}"] = ["-m", server, APP, "--port", "0", "--http", parser]
+    return found
+
+
+COMMANDS = commands()
+
+
+class Process:
+    """A server that runs until it is told to stop."""
+
+    def __init__(self, name: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, *COMMANDS[name]],
+            cwd=HERE.parent.parent,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.patience = PATIENCE
+        self.lines: list[str] = []
+        assert self.process.stdout
+        for line in self.process.stdout:
+            self.lines.append(line)
+            if found := URL.search(line):
+                self.port = int(found[1])
+                break
+        else:
+            raise RuntimeError(f"{name} did not start:\n{''.join(self.lines)}")
+        self.reader = threading.Thread(target=self.lines.extend, args=(self.process.stdout,))
+        self.reader.start()
+
+    def __enter__(self) -> "Process":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.reader.join()
+
+    def connect(self) -> Client:
+        return Client(self.port, self.patience)
+
+    def stop(self) -> str:
+        self.process.terminate()
+        self.process.wait(self.patience)
+        self.reader.join()
+        return "".join(self.lines)
+
+
+def name_of(probe: Probe) -> str:
+    return probe.__name__.replace("_", " ")
+
+
+def score(name: str, patience: Callable[[str], float] = lambda probe: PATIENCE) -> dict[str, str]:
+    """What is wrong with a server, by probe: "" for one that it passes."""
+    results = {}
+    with Process(name) as server:
+        for probe in PROBES:
+            server.patience = patience(name_of(probe))
+            results[name_of(probe)] = attempt(probe, server)
+    return results
+
+
+def attempt(probe: Probe, server: Process) -> str:
+    try:
+        probe(server)
+    except (AssertionError, OSError, EOFError, ValueError, KeyError, subprocess.TimeoutExpired) as error:
+        return repr(error)
+    return ""
+
+
+def title(name: str) -> str:
+    return f"rung {name}" if name.isdigit() else name
+
+
+def show(name: str, results: dict[str, str]) -> None:
+    failed = [probe for probe, error in results.items() if error]
+    print(f"{title(name)}: {len(results) - len(failed)}/{len(results)}" + ("; fails:" if failed else ""))
+    for probe in failed:
+        print(f"  {probe}")
+
+
+def show_details(name: str, results: dict[str, str]) -> None:
+    for probe, (what, error) in zip(PROBES, results.items(), strict=True):
+        print(f"{'FAIL' if error else 'pass'}  {what}\n      {probe.__doc__}")
+        if error:
+            print(f"      {error[:200]}")
+    show(name, results)
+
+
+def main(arguments: Iterable[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m examples.ladder.score", description="How do the servers do?")
+    parser.add_argument("servers", nargs="*", help=f"of {', '.join(COMMANDS)}; default: the rungs")
+    names = parser.parse_args(arguments).servers or [name for name in COMMANDS if name.isdigit()]
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        for name, results in zip(names, pool.map(score, names), strict=True):
+            (show if len(names) > 1 else show_details)(name, results)
+
+
+if __name__ == "__main__":
+    main()
