@@ -26,6 +26,8 @@ Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+State = dict[str, Any]
+Listen = Callable[[App, State, int], Awaitable[asyncio.Server]]
 Headers = list[tuple[bytes, bytes]]
 
 PHRASES = {status.value: status.phrase.encode() for status in http.HTTPStatus}
@@ -54,7 +56,7 @@ def parse_head(head: bytes) -> Request:
     return Request(method.decode("ascii"), target, version[5:].decode("ascii"), headers)
 
 
-def http_scope(request: Request, client: Any, server: Any, state: dict[str, Any]) -> Scope:
+def http_scope(request: Request, client: Any, server: Any, state: State) -> Scope:
     """What the app is told of a request (ASGI HTTP, "HTTP connection scope")."""
     raw_path, _, query_string = request.target.partition(b"?")
     return {
@@ -132,7 +134,7 @@ class Cycle:
         await self.writer.drain()
 
 
-async def answer(app: App, state: dict[str, Any], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def answer(app: App, state: State, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Answers one client, once. While this call waits, those for other clients run."""
     try:
         request = parse_head(await reader.readuntil(b"\r\n\r\n"))
@@ -149,10 +151,10 @@ async def answer(app: App, state: dict[str, Any], reader: asyncio.StreamReader, 
 
 
 @asynccontextmanager
-async def lifespan(app: App) -> AsyncIterator[dict[str, Any]]:
+async def lifespan(app: App) -> AsyncIterator[State]:
     """Tells the app of the start and of the end (ASGI lifespan); gives the state that it made."""
     events, answers = asyncio.Queue[Message](), asyncio.Queue[Message]()
-    state: dict[str, Any] = {}
+    state: State = {}
 
     async def run() -> None:
         try:
@@ -171,26 +173,32 @@ async def lifespan(app: App) -> AsyncIterator[dict[str, Any]]:
         await answers.get()
 
 
-async def serve(app: App, port: int) -> None:
+async def serve(app: App, port: int, listen: Listen) -> None:
     """Serves until Ctrl+C or SIGTERM."""
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with lifespan(app) as state:
-        server = await asyncio.start_server(functools.partial(answer, app, state), "127.0.0.1", port)
+        server = await listen(app, state, port)
         print(f"Listening on http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
         await stop.wait()
         server.close()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="A server that passes messages to and from its app.")
+def main(listen: Listen) -> None:
+    """The command: an app, and a port."""
+    parser = argparse.ArgumentParser()
     parser.add_argument("app", help="module:attribute")
-    parser.add_argument("--port", type=int, default=8003)
+    parser.add_argument("--port", type=int, default=8000)
     options = parser.parse_args()
     sys.path.insert(0, "")  # modules are looked for in the current directory, too
-    asyncio.run(serve(pkgutil.resolve_name(options.app), options.port))
+    asyncio.run(serve(pkgutil.resolve_name(options.app), options.port, listen))
+
+
+async def listen(app: App, state: State, port: int) -> asyncio.Server:
+    """From now on, each client is ours."""
+    return await asyncio.start_server(functools.partial(answer, app, state), "127.0.0.1", port)
 
 
 if __name__ == "__main__":
-    main()
+    main(listen)

@@ -7,17 +7,23 @@ chunks, or by the end of the connection. It cannot yet: tell a request from an a
 a client leaves, since what it would read to find out may be the next request.
 """
 
-import argparse
 import asyncio
 import enum
 import functools
-import pkgutil
-import signal
-import sys
 import traceback
-from typing import Any
 
-from examples.ladder.settled import App, Message, Request, Scope, http_scope, lifespan, parse_head, refusal, render_head
+from examples.ladder.settled import (
+    App,
+    Message,
+    Request,
+    Scope,
+    State,
+    http_scope,
+    main,
+    parse_head,
+    refusal,
+    render_head,
+)
 
 
 class Content:
@@ -147,7 +153,7 @@ class Cycle:
         return render_head(self.status, headers)
 
 
-async def answer(app: App, state: dict[str, Any], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+async def answer(app: App, state: State, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
     """Answers one request; False if it was the last."""
     request = parse_head(await reader.readuntil(b"\r\n\r\n"))
     content = Content(request, reader)
@@ -159,7 +165,7 @@ async def answer(app: App, state: dict[str, Any], reader: asyncio.StreamReader, 
     return cycle.keep_alive
 
 
-async def converse(app: App, state: dict[str, Any], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def converse(app: App, state: State, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Answers one request after the other, until one of both sides has enough."""
     try:
         while await answer(app, state, reader, writer):
@@ -174,26 +180,10 @@ async def converse(app: App, state: dict[str, Any], reader: asyncio.StreamReader
         writer.close()
 
 
-async def serve(app: App, port: int) -> None:
-    """Serves until Ctrl+C or SIGTERM."""
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with lifespan(app) as state:
-        server = await asyncio.start_server(functools.partial(converse, app, state), "127.0.0.1", port)
-        print(f"Listening on http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
-        await stop.wait()
-        server.close()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="A server that keeps its connections.")
-    parser.add_argument("app", help="module:attribute")
-    parser.add_argument("--port", type=int, default=8004)
-    options = parser.parse_args()
-    sys.path.insert(0, "")  # modules are looked for in the current directory, too
-    asyncio.run(serve(pkgutil.resolve_name(options.app), options.port))
+async def listen(app: App, state: State, port: int) -> asyncio.Server:
+    """From now on, each client is ours."""
+    return await asyncio.start_server(functools.partial(converse, app, state), "127.0.0.1", port)
 
 
 if __name__ == "__main__":
-    main()
+    main(listen)

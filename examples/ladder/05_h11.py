@@ -6,18 +6,14 @@ It can refuse what is no HTTP, in requests and in what the app sends, and asks f
 app wants it. It cannot yet notice that a client leaves: it listens only while somebody calls `receive`.
 """
 
-import argparse
 import asyncio
 import functools
-import pkgutil
-import signal
-import sys
 import traceback
 from typing import Any
 
 import h11
 
-from examples.ladder.settled import PHRASES, App, Message, Request, Scope, http_scope, lifespan, refusal
+from examples.ladder.settled import PHRASES, App, Message, Request, Scope, State, http_scope, main, refusal
 
 
 def judge(event: h11.Request) -> Request:
@@ -101,10 +97,8 @@ class Cycle:
             case "http.response.body":
                 body, more = message.get("body", b""), message.get("more_body", False)
                 events: list[h11.Event] = [self.head(len(body), more)] if self.held else []
-                if body and self.request.method != "HEAD":
-                    events.append(h11.Data(data=body))
-                if not more:
-                    events.append(h11.EndOfMessage())
+                events += [h11.Data(data=body)] if body and self.request.method != "HEAD" else []
+                events += [] if more else [h11.EndOfMessage()]
                 await self.connection.send(*events)
                 self.held = False
                 if not more:
@@ -119,7 +113,7 @@ class Cycle:
         return h11.Response(status_code=self.status, headers=headers, reason=PHRASES.get(self.status, b""))
 
 
-async def answer(app: App, state: dict[str, Any], connection: Connection) -> bool:
+async def answer(app: App, state: State, connection: Connection) -> bool:
     """Answers one request; False if it was the last."""
     event = await connection.next_event()
     if not isinstance(event, h11.Request):
@@ -135,7 +129,7 @@ async def answer(app: App, state: dict[str, Any], connection: Connection) -> boo
     return False
 
 
-async def converse(app: App, state: dict[str, Any], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def converse(app: App, state: State, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Answers one request after the other, until one of both sides has enough."""
     try:
         connection = Connection(reader, writer)
@@ -149,26 +143,10 @@ async def converse(app: App, state: dict[str, Any], reader: asyncio.StreamReader
         writer.close()
 
 
-async def serve(app: App, port: int) -> None:
-    """Serves until Ctrl+C or SIGTERM."""
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with lifespan(app) as state:
-        server = await asyncio.start_server(functools.partial(converse, app, state), "127.0.0.1", port)
-        print(f"Listening on http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
-        await stop.wait()
-        server.close()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="A server that leaves the reading to h11.")
-    parser.add_argument("app", help="module:attribute")
-    parser.add_argument("--port", type=int, default=8005)
-    options = parser.parse_args()
-    sys.path.insert(0, "")  # modules are looked for in the current directory, too
-    asyncio.run(serve(pkgutil.resolve_name(options.app), options.port))
+async def listen(app: App, state: State, port: int) -> asyncio.Server:
+    """From now on, each client is ours."""
+    return await asyncio.start_server(functools.partial(converse, app, state), "127.0.0.1", port)
 
 
 if __name__ == "__main__":
-    main()
+    main(listen)

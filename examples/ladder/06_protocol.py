@@ -7,20 +7,16 @@ of their end and of a full buffer when it happens, and say ourselves when to rea
 real server: more forms of a target, deadlines and limits, WebSockets, TLS, workers, logs.
 """
 
-import argparse
 import asyncio
-import pkgutil
-import signal
-import sys
 import traceback
 from typing import Any, cast
 
 import h11
 
-from examples.ladder.settled import PHRASES, App, Message, Request, Scope, http_scope, lifespan, refusal
+from examples.ladder.settled import PHRASES, App, Message, Request, Scope, State, http_scope, main, refusal
 
 HIGH_WATER = 65536  # bytes that wait for the app, before we stop reading
-WAITING = (h11.NEED_DATA, h11.PAUSED, h11.ConnectionClosed())  # no event to act on
+CLOSED = h11.ConnectionClosed()
 
 
 def judge(event: h11.Request) -> Request:
@@ -34,7 +30,7 @@ def judge(event: h11.Request) -> Request:
 class Connection(asyncio.Protocol):
     """A client's connection: the event loop calls us when something happens."""
 
-    def __init__(self, app: App, state: dict[str, Any]) -> None:
+    def __init__(self, app: App, state: State) -> None:
         self.app = app
         self.state = state
         self.h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=HIGH_WATER)
@@ -57,7 +53,7 @@ class Connection(asyncio.Protocol):
         self.advance()
         if self.cycle:
             self.cycle.leave()
-        return self.cycle is not None  # True keeps our side open: it may be there for its answer
+        return True  # our side stays open: it may be there for its answer
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.writable.set()
@@ -75,8 +71,10 @@ class Connection(asyncio.Protocol):
     def advance(self) -> None:
         """Takes events up to the end of one request: what follows waits for its turn (RFC 9112 9.3.2)."""
         try:
-            while (event := self.h11.next_event()) not in WAITING:
+            while (event := self.h11.next_event()) not in (h11.NEED_DATA, h11.PAUSED, CLOSED):
                 self.on_event(event)
+            if event == CLOSED and not self.cycle:
+                self.transport.close()
         except h11.RemoteProtocolError as error:
             self.refuse(error.error_status_hint)
         self.regulate()
@@ -90,11 +88,10 @@ class Connection(asyncio.Protocol):
                 self.task = asyncio.create_task(self.cycle.run(self.app, scope))
             case h11.Data() if self.cycle:  # else nobody wants it: the response is complete
                 self.cycle.feed(bytes(event.data))
+            case h11.EndOfMessage() if self.cycle:
+                self.cycle.end()
             case h11.EndOfMessage():
-                if self.cycle:
-                    self.cycle.end()
-                else:
-                    self.h11.start_next_cycle()
+                self.h11.start_next_cycle()
 
     def regulate(self) -> None:
         """Reads on only while little of what came is waiting; the kernel makes the client wait."""
@@ -106,8 +103,6 @@ class Connection(asyncio.Protocol):
 
     def refuse(self, status: int) -> None:
         """Answers for the app, if nobody has begun to, and closes."""
-        if self.cycle:
-            self.cycle.leave()
         if not self.cycle or self.cycle.held:
             self.write(refusal(status))
         self.transport.close()
@@ -126,14 +121,12 @@ class Connection(asyncio.Protocol):
     def finished(self) -> None:
         """The response is complete: on to the next request, or the end."""
         self.cycle = None
-        match self.h11.our_state, self.h11.their_state:
-            case h11.DONE, h11.DONE:
-                self.h11.start_next_cycle()
-                self.advance()
-            case h11.DONE, h11.SEND_BODY:
-                self.advance()  # through what the app left unread
-            case _:
-                self.transport.close()
+        if self.h11.our_state is not h11.DONE:
+            self.transport.close()
+            return
+        if self.h11.their_state is h11.DONE:
+            self.h11.start_next_cycle()
+        self.advance()  # what waited for its turn; or first, what the app left unread
 
 
 class Cycle:
@@ -171,11 +164,9 @@ class Cycle:
         """Awaits the app: the one place."""
         try:
             await app(scope, self.receive, self.send)
-            if not (self.complete or self.client_left):
-                raise RuntimeError("the app returned before its response was complete")
         except Exception:
             traceback.print_exc()
-        if not self.complete:
+        if not self.complete:  # it raised, or returned too early
             self.connection.refuse(500)
 
     # The app's side:
@@ -204,10 +195,8 @@ class Cycle:
 
     def send_body(self, body: bytes, more: bool) -> None:
         events: list[h11.Event] = [self.head(len(body), more)] if self.held else []
-        if body and self.request.method != "HEAD":
-            events.append(h11.Data(data=body))
-        if not more:
-            events.append(h11.EndOfMessage())
+        events += [h11.Data(data=body)] if body and self.request.method != "HEAD" else []
+        events += [] if more else [h11.EndOfMessage()]
         self.connection.send(*events)
         self.held = False
         if not more:
@@ -224,26 +213,10 @@ class Cycle:
         return h11.Response(status_code=self.status, headers=headers, reason=PHRASES.get(self.status, b""))
 
 
-async def serve(app: App, port: int) -> None:
-    """Serves until Ctrl+C or SIGTERM."""
-    stop, loop = asyncio.Event(), asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    async with lifespan(app) as state:
-        server = await loop.create_server(lambda: Connection(app, state), "127.0.0.1", port)
-        print(f"Listening on http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
-        await stop.wait()
-        server.close()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="A server that is told what happens.")
-    parser.add_argument("app", help="module:attribute")
-    parser.add_argument("--port", type=int, default=8006)
-    options = parser.parse_args()
-    sys.path.insert(0, "")  # modules are looked for in the current directory, too
-    asyncio.run(serve(pkgutil.resolve_name(options.app), options.port))
+async def listen(app: App, state: State, port: int) -> asyncio.Server:
+    """From now on, each client is ours."""
+    return await asyncio.get_running_loop().create_server(lambda: Connection(app, state), "127.0.0.1", port)
 
 
 if __name__ == "__main__":
-    main()
+    main(listen)

@@ -1,7 +1,10 @@
 """What rungs 2 and 3 have settled, word for word: later ones import it, so that they show only what is new."""
 
+import argparse
 import asyncio
 import http
+import pkgutil
+import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -14,6 +17,8 @@ Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+State = dict[str, Any]
+Listen = Callable[[App, State, int], Awaitable[asyncio.Server]]
 Headers = list[tuple[bytes, bytes]]
 
 PHRASES = {status.value: status.phrase.encode() for status in http.HTTPStatus}
@@ -42,7 +47,7 @@ def parse_head(head: bytes) -> Request:
     return Request(method.decode("ascii"), target, version[5:].decode("ascii"), headers)
 
 
-def http_scope(request: Request, client: Any, server: Any, state: dict[str, Any]) -> Scope:
+def http_scope(request: Request, client: Any, server: Any, state: State) -> Scope:
     """What the app is told of a request (ASGI HTTP, "HTTP connection scope")."""
     raw_path, _, query_string = request.target.partition(b"?")
     return {
@@ -74,10 +79,10 @@ def refusal(status: int) -> bytes:
 
 
 @asynccontextmanager
-async def lifespan(app: App) -> AsyncIterator[dict[str, Any]]:
+async def lifespan(app: App) -> AsyncIterator[State]:
     """Tells the app of the start and of the end (ASGI lifespan); gives the state that it made."""
     events, answers = asyncio.Queue[Message](), asyncio.Queue[Message]()
-    state: dict[str, Any] = {}
+    state: State = {}
 
     async def run() -> None:
         try:
@@ -94,3 +99,25 @@ async def lifespan(app: App) -> AsyncIterator[dict[str, Any]]:
     if not task.done():
         await events.put({"type": "lifespan.shutdown"})
         await answers.get()
+
+
+async def serve(app: App, port: int, listen: Listen) -> None:
+    """Serves until Ctrl+C or SIGTERM."""
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with lifespan(app) as state:
+        server = await listen(app, state, port)
+        print(f"Listening on http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
+        await stop.wait()
+        server.close()
+
+
+def main(listen: Listen) -> None:
+    """The command: an app, and a port."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("app", help="module:attribute")
+    parser.add_argument("--port", type=int, default=8000)
+    options = parser.parse_args()
+    sys.path.insert(0, "")  # modules are looked for in the current directory, too
+    asyncio.run(serve(pkgutil.resolve_name(options.app), options.port, listen))
