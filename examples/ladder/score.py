@@ -11,7 +11,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 from .client import Client
@@ -52,14 +52,15 @@ class Process:
         self.patience = PATIENCE
         self.lines: list[str] = []
         assert self.process.stdout
-        for line in self.process.stdout:
+        self.output = self.process.stdout
+        for line in self.output:
             self.lines.append(line)
             if found := URL.search(line):
                 self.port = int(found[1])
                 break
         else:
             raise RuntimeError(f"{name} did not start:\n{''.join(self.lines)}")
-        self.reader = threading.Thread(target=self.lines.extend, args=(self.process.stdout,))
+        self.reader = threading.Thread(target=self.lines.extend, args=(self.output,))
         self.reader.start()
 
     def __enter__(self) -> "Process":
@@ -69,6 +70,7 @@ class Process:
         self.process.kill()
         self.process.wait()
         self.reader.join()
+        self.output.close()
 
     def connect(self) -> Client:
         return Client(self.port, self.patience)
@@ -81,7 +83,7 @@ class Process:
 
 
 def name_of(probe: Probe) -> str:
-    return probe.__name__.replace("_", " ")
+    return probe.__name__.replace("_", " ").replace("1 0", "1.0")
 
 
 def score(name: str, patience: Callable[[str], float] = lambda probe: PATIENCE) -> dict[str, str]:
@@ -106,28 +108,39 @@ def title(name: str) -> str:
     return f"rung {name}" if name.isdigit() else name
 
 
-def show(name: str, results: dict[str, str]) -> None:
-    failed = [probe for probe, error in results.items() if error]
-    print(f"{title(name)}: {len(results) - len(failed)}/{len(results)}" + ("; fails:" if failed else ""))
+def show(name: str, results: dict[str, str], why: bool) -> None:
+    """One server: what it fails, and what would be right."""
+    failed = [probe for probe in PROBES if results[name_of(probe)]]
+    print(f"{title(name)}: {len(results) - len(failed)}/{len(results)}" + (", fails:" if failed else ""))
     for probe in failed:
-        print(f"  {probe}")
+        print(f"  {name_of(probe):<44} {probe.__doc__}")
+        if why:
+            print(f"  {'':<44} {results[name_of(probe)][:100]}")
 
 
-def show_details(name: str, results: dict[str, str]) -> None:
-    for probe, (what, error) in zip(PROBES, results.items(), strict=True):
-        print(f"{'FAIL' if error else 'pass'}  {what}\n      {probe.__doc__}")
-        if error:
-            print(f"      {error[:200]}")
-    show(name, results)
+def show_table(scores: dict[str, dict[str, str]]) -> None:
+    """Several servers: what each of them passes."""
+    for place, name in enumerate(scores):
+        print(f"{'':<44} {'| ' * place}{title(name)}")
+    for probe in map(name_of, PROBES):
+        print(f"{probe:<44}", *("." if results[probe] else "+" for results in scores.values()))
+    print(f"{f'passed, of {len(PROBES)}':<44}", *(list(results.values()).count("") for results in scores.values()))
 
 
-def main(arguments: Iterable[str] | None = None) -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m examples.ladder.score", description="How do the servers do?")
-    parser.add_argument("servers", nargs="*", help=f"of {', '.join(COMMANDS)}; default: the rungs")
-    names = parser.parse_args(arguments).servers or [name for name in COMMANDS if name.isdigit()]
+    parser.add_argument("servers", nargs="*", default=[], help=f"of {', '.join(COMMANDS)}; default: the rungs")
+    parser.add_argument("--why", action="store_true", help="of one server: what came instead")
+    options = parser.parse_args(arguments)
+    names = options.servers or [name for name in COMMANDS if name.isdigit()]
+    if unknown := set(names) - set(COMMANDS):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}")
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        for name, results in zip(names, pool.map(score, names), strict=True):
-            (show if len(names) > 1 else show_details)(name, results)
+        scores = dict(zip(names, pool.map(score, names), strict=True))
+    if len(scores) == 1:
+        show(names[0], scores[names[0]], options.why)
+    else:
+        show_table(scores)
 
 
 if __name__ == "__main__":
