@@ -86,7 +86,7 @@ def test_the_command_tells_what_a_rung_fails(capsys: pytest.CaptureFixture[str])
     main(["1"])
     first, *lines = capsys.readouterr().out.splitlines()
     assert first == "rung 1: 3/39, fails:"
-    assert {line[2:46].strip() for line in lines} == ROWS.keys() - PASSES["1"]
+    assert set(" ".join(map(str.strip, lines)).split(", ")) == ROWS.keys() - PASSES["1"]
 
 
 def code_lines(source: str) -> int:

@@ -1,8 +1,11 @@
-"""A client that speaks bytes: what it sends and reads is what is on the wire.
+r"""A client that speaks bytes: what it sends and reads is what is on the wire.
+
+    python -m examples.ladder.client 8001 'GET / HTTP/1.1\r\nHost: a\r\n\r\n'
 
 Owns the reading of one response, strictly (RFC 9112 6.3). Knows nothing of what ought to come.
 """
 
+import argparse
 import contextlib
 import re
 import socket
@@ -95,3 +98,20 @@ class Client:
                 pass
             reply.body, self.buffer = self.buffer, b""
         return reply
+
+
+def main() -> None:
+    """Says all that it was given, then listens; shows every byte."""
+    parser = argparse.ArgumentParser(prog="python -m examples.ladder.client", description=main.__doc__)
+    parser.add_argument("port", type=int)
+    parser.add_argument("text", help=r"with \r\n for the end of a line")
+    options = parser.parse_args()
+    with Client(options.port, patience=10) as client:
+        client.send(options.text.encode("latin-1").decode("unicode_escape").encode("latin-1"))
+        client.sock.shutdown(socket.SHUT_WR)
+        for line in client.read_all().splitlines(keepends=True):
+            print(repr(line)[2:-1])
+
+
+if __name__ == "__main__":
+    main()

@@ -93,7 +93,7 @@ def http_1_0_is_closed(server: Server) -> None:
 
 
 def any_pieces_will_do(server: Server) -> None:
-    """A request that comes byte by byte is the same request (RFC 9293 3.1: TCP is a stream of bytes)."""
+    """A request that comes byte by byte is the same request (RFC 9293 2.2: TCP is a stream of bytes)."""
     with server.connect() as client:
         for byte in get("/pieces", CLOSE):
             client.send(bytes([byte]))
@@ -326,7 +326,7 @@ def stream_to_http_1_0_ends_with_the_connection(server: Server) -> None:
 
 
 def half_closed_client_is_answered(server: Server) -> None:
-    """A client that has said all may close its side, and still listen (RFC 9293 3.6)."""
+    """A client that has said all may close its side, and still listen (RFC 9293 3.6.1)."""
     name = unique()
     with server.connect() as client:
         client.send(get(f"/deaf?{name}")).read_until(b"deaf")

@@ -10,6 +10,7 @@ import concurrent.futures
 import re
 import subprocess
 import sys
+import textwrap
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -109,13 +110,14 @@ def title(name: str) -> str:
 
 
 def show(name: str, results: dict[str, str], why: bool) -> None:
-    """One server: what it fails, and what would be right."""
+    """One server: what it fails, and if asked for, what would be right, and what came instead."""
     failed = [probe for probe in PROBES if results[name_of(probe)]]
     print(f"{title(name)}: {len(results) - len(failed)}/{len(results)}" + (", fails:" if failed else ""))
-    for probe in failed:
-        print(f"  {name_of(probe):<44} {probe.__doc__}")
-        if why:
-            print(f"  {'':<44} {results[name_of(probe)][:100]}")
+    if why:
+        for probe in failed:
+            print(f"  {name_of(probe)}\n    {probe.__doc__}\n    {results[name_of(probe)][:100]}")
+    else:
+        print(textwrap.fill(", ".join(map(name_of, failed)), 100, initial_indent="  ", subsequent_indent="  "))
 
 
 def show_table(scores: dict[str, dict[str, str]]) -> None:
@@ -130,7 +132,7 @@ def show_table(scores: dict[str, dict[str, str]]) -> None:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m examples.ladder.score", description="How do the servers do?")
     parser.add_argument("servers", nargs="*", default=[], help=f"of {', '.join(COMMANDS)}; default: the rungs")
-    parser.add_argument("--why", action="store_true", help="of one server: what came instead")
+    parser.add_argument("--why", action="store_true", help="of one server: what ought to be, and what came instead")
     options = parser.parse_args(arguments)
     names = options.servers or [name for name in COMMANDS if name.isdigit()]
     if unknown := set(names) - set(COMMANDS):
