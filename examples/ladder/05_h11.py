@@ -75,7 +75,7 @@ class Cycle:
         """Some content, as soon as it comes; after the last of it, the end of all, when it is there."""
         if not self.body_ended:
             if self.connection.h11.they_are_waiting_for_100_continue:  # RFC 9110 10.1.1
-                await self.connection.send(h11.InformationalResponse(status_code=100, headers=[]))
+                await self.connection.send(h11.InformationalResponse(status_code=100, headers=[], reason=PHRASES[100]))
             try:
                 event = await self.connection.next_event()
             except h11.RemoteProtocolError as error:  # it left, or sends no HTTP any more

@@ -179,7 +179,7 @@ class Cycle:
                 self.connection.regulate()
                 return {"type": "http.request", "body": body, "more_body": not self.body_ended}
             if self.connection.h11.they_are_waiting_for_100_continue:  # RFC 9110 10.1.1
-                self.connection.send(h11.InformationalResponse(status_code=100, headers=[]))
+                self.connection.send(h11.InformationalResponse(status_code=100, headers=[], reason=PHRASES[100]))
             self.changed.clear()
             await self.changed.wait()
         return {"type": "http.disconnect"}
