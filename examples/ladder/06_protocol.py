@@ -95,8 +95,7 @@ class Connection(asyncio.Protocol):
 
     def regulate(self) -> None:
         """Reads on only while little of what came is waiting; the kernel makes the client wait."""
-        unread = len(self.cycle.body) if self.cycle else 0
-        if unread + len(self.h11.trailing_data[0]) > HIGH_WATER:
+        if len(self.h11.trailing_data[0]) + (len(self.cycle.body) if self.cycle else 0) > HIGH_WATER:
             self.transport.pause_reading()
         else:
             self.transport.resume_reading()
@@ -191,6 +190,7 @@ class Cycle:
                 self.status, self.headers = message["status"], list(message.get("headers", []))
             case "http.response.body":
                 self.send_body(message.get("body", b""), message.get("more_body", False))
+        await asyncio.sleep(0)  # an app that sends for ever to nobody must let others run
         await self.connection.writable.wait()
 
     def send_body(self, body: bytes, more: bool) -> None:

@@ -1,5 +1,6 @@
 """Exercises of chapter 1."""
 
+import contextlib
 import socket
 import threading
 from types import ModuleType
@@ -20,14 +21,20 @@ def test_a_response_has_the_length_of_its_content(chapter: ModuleType, text: str
 def test_all_that_comes_is_read(chapter: ModuleType) -> None:
     ours, theirs = socket.socketpair()
     data = bytes(range(256)) * 4096  # more than a buffer holds
-    with ours, theirs:
-        reply: list[bytes] = []
-        reader = threading.Thread(target=lambda: reply.append(chapter.read_all(theirs)))
+    reply: list[bytes] = []
+
+    def read() -> None:
+        with theirs:  # closed when it has read enough, so that nobody waits for it
+            reply.append(chapter.read_all(theirs))
+
+    with ours, contextlib.suppress(OSError):
+        reader = threading.Thread(target=read)
         reader.start()
         for start in range(0, len(data), 100_000):
             ours.sendall(data[start : start + 100_000])
         ours.shutdown(socket.SHUT_WR)
-        reader.join()
+    reader.join()
+    assert list(map(len, reply)) == [len(data)]
     assert reply == [data]
 
 
