@@ -82,7 +82,7 @@ def shown(file: str, symbols: list[str]) -> str:
     if not symbols:
         return path.read_text()
     texts = [source_of(path, symbol) for symbol in symbols]
-    blank = "\n" if all("\n" not in text for text in texts) else "\n\n\n"
+    blank = "\n\n\n" if any(re.search(r"^(class|def|async def) ", text, re.MULTILINE) for text in texts) else "\n"
     return blank.join(texts) + "\n"
 
 

@@ -1,11 +1,14 @@
-"""Chapters 1 to 6 of the book: what they show to type is run, and must print what they show.
+"""The book: what it shows to type is run, and must print what it shows; what it shows of the source is the source.
 
-A command that starts a rung stays, as in a reader's first terminal, until the next one or the end of the chapter.
+A command that starts a server stays, as in a reader's first terminal, until the next one or the end of the chapter.
 Scores are not measured again: they must be those that tests/test_ladder.py pins.
 """
 
+import contextlib
 import doctest
 import re
+import shlex
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,14 +18,18 @@ from pathlib import Path
 import pytest
 
 from examples.ladder.probes import PROBES
+from tools import book
 
 from .test_ladder import PASSES, ROWS
+from .vocabulary import eventually
 
 ROOT = Path(__file__).parent.parent
-CHAPTERS = sorted((ROOT / "docs" / "book").glob("0[1-6]-*.md"))
+CHAPTERS = sorted((ROOT / "docs" / "book").glob("[0-9][0-9]-*.md"))
+LADDER = [chapter for chapter in CHAPTERS if 1 <= int(chapter.stem[:2]) <= 6]
 SETUP = "scripts/setup"
 SCORE = ".venv/bin/python -m examples.ladder.score"
-RUNG = ".venv/bin/python examples/ladder/0"
+RUNG = re.compile(r"\.venv/bin/python examples/ladder/0.* --port (\d+)")  # says where it listens
+SERVER = re.compile(r"\.venv/bin/miniasgi (?!xray|compare).*--port (\d+)")
 
 
 def fences(text: str, kind: str) -> list[str]:
@@ -37,20 +44,32 @@ def commands(text: str) -> list[tuple[str, str]]:
 
 
 def here(command: str) -> str:
-    return command.replace(".venv/bin/python", sys.executable)
+    """The command, of the environment that we run in."""
+    return command.replace(".venv/bin/", f"{Path(sys.executable).parent}/")
 
 
 @contextmanager
-def rung(command: str) -> Iterator[tuple[str, str]]:
-    """A rung that listens, on a free port: what it said, and the port."""
-    command = re.sub(r"--port \d+", "--port 0", here(command))
+def served(command: str) -> Iterator[tuple[str, str]]:
+    """A server that listens, on a free port: what it said on stdout, and the port."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = str(probe.getsockname()[1])
+    command = re.sub(r"--port \d+", f"--port {port}", here(command))
     with subprocess.Popen(
-        command.split(), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        shlex.split(command), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as run:
         assert run.stdout
-        said = run.stdout.readline()
-        yield said, said.strip().rpartition(":")[2]
-        run.kill()
+        try:
+            said = run.stdout.readline() if "examples/ladder/0" in command else ""
+            eventually(lambda: is_open(int(port)))
+            yield said, port
+        finally:
+            run.kill()
+
+
+def is_open(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+        return True
+    return False
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
@@ -60,20 +79,22 @@ def test_commands_print_what_is_shown(chapter: Path) -> None:
         for command, output in commands(chapter.read_text()):
             if command.startswith((SETUP, SCORE)):
                 continue
-            if command.startswith(RUNG):
+            if found := RUNG.fullmatch(command) or SERVER.match(command):
                 stack.close()
-                shown_port = command.rpartition(" ")[2]
-                said, port = stack.enter_context(rung(command))
+                shown_port = found[1]
+                said, port = stack.enter_context(served(command))
                 assert said.replace(port, shown_port) == output
                 continue
-            command = re.sub(rf"(127\.0\.0\.1:|client ){shown_port}", rf"\g<1>{port}", command)
+            if shown_port:
+                command = re.sub(rf"(127\.0\.0\.1:|client ){shown_port}", rf"\g<1>{port}", command)
             ran = subprocess.run(
-                ["bash", "-c", here(command)], cwd=ROOT, capture_output=True, text=True, encoding="utf-8", timeout=20
+                ["bash", "-c", here(command)], cwd=ROOT, capture_output=True, text=True, encoding="utf-8", timeout=30
             )
-            assert ran.stdout.replace(port, shown_port).rstrip() == output.rstrip(), command
+            seen = ran.stdout.replace(port, shown_port) if port else ran.stdout
+            assert seen.rstrip() == output.rstrip(), f"{command}\n{ran.stderr}"
 
 
-@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("chapter", LADDER, ids=lambda path: path.stem)
 def test_scores_are_those_that_are_pinned(chapter: Path) -> None:
     number = str(int(chapter.stem[:2]))
     scores = dict(commands(chapter.read_text()))
@@ -98,3 +119,11 @@ def test_what_is_typed_into_python_answers_as_shown(chapter: Path) -> None:
 def test_the_files_it_names_exist(chapter: Path) -> None:
     for name in re.findall(r"\]\((?!http)([^)]+)\)", chapter.read_text()):
         assert (chapter.parent / name).exists(), name
+
+
+def test_the_code_it_shows_is_the_source() -> None:
+    assert [fault for page in book.pages() for fault in book.faults(page)] == []
+
+
+def test_it_leaves_out_nothing_of_the_server() -> None:
+    assert list(book.orphans()) == []
