@@ -1,6 +1,8 @@
 """The harness, run for a moment: that it measures, compares, and claims nothing within its noise."""
 
 import json
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -14,7 +16,7 @@ from benchmarks.instructions import Count
 from benchmarks.measure import Row, measure
 from benchmarks.results import Results, circumstances
 from benchmarks.servers import NAMED, SERVERS, Server, free_ports
-from benchmarks.tree import Tree
+from benchmarks.tree import ROOT, Tree
 from benchmarks.workloads import WORKLOADS
 
 from .vocabulary import eventually
@@ -202,9 +204,21 @@ def test_what_there_is_not_is_said() -> None:
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="sys.monitoring is 3.12+")
 def test_bytecodes_are_counted_by_function_and_the_same_each_time() -> None:
-    command = [sys.executable, "-m", "benchmarks.bytecodes", "20 headers"]
+    command = [sys.executable, "-m", "benchmarks.bytecodes", "20 headers", "--functions"]
     first, second = (subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(2))
     assert first == second
-    counts = {name: int(count) for count, name in (line.split(maxsplit=1) for line in first.splitlines())}
-    assert counts["parser_httptools.HttptoolsParser.on_header"] == 14 * 20
-    assert counts.pop("in all: 20 headers") == sum(counts.values())
+    counts = {name: int(count) for count, _, name in (line.split(maxsplit=2) for line in first.splitlines())}
+    assert counts["miniasgi.parser_httptools HttptoolsParser.on_header"] == 14 * 20
+    assert counts.pop("20 headers") == sum(counts.values())
+
+
+PROFILE = re.compile(r"^\$ \S*python (-m benchmarks.*)\n((?:.+\n)+?)```", re.MULTILINE)
+
+
+@pytest.mark.skipif(sys.version_info[:2] != (3, 13), reason="bytecodes are those of Python 3.13")
+def test_the_profile_that_is_shown_is_what_the_command_prints() -> None:
+    found = PROFILE.findall((ROOT / "docs/speed.md").read_text())
+    assert found
+    for words, shown in found:
+        ran = subprocess.run([sys.executable, *shlex.split(words)], capture_output=True, text=True, check=True)
+        assert ran.stdout == shown
