@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from examples.ladder.probes import PROBES
+from miniasgi.cycle import Phase
 from tools import book
 
 from .test_ladder import PASSES, ROWS
@@ -127,3 +128,20 @@ def test_the_code_it_shows_is_the_source() -> None:
 
 def test_it_leaves_out_nothing_of_the_server() -> None:
     assert list(book.orphans()) == []
+
+
+def figures(path: Path) -> str:
+    return "\n".join(fences(path.read_text(), "text"))
+
+
+def test_the_picture_of_the_cycle_has_its_phases() -> None:
+    [chapter] = [chapter for chapter in CHAPTERS if chapter.stem.startswith("08-")]
+    assert set(re.findall(r"\b[A-Z]{4,}\b", figures(chapter))) == {phase.name for phase in Phase}
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
+def test_the_classes_in_pictures_exist(chapter: Path) -> None:
+    named = set(re.findall(r"\b(?:[A-Z][a-z]+){2,}\b", figures(chapter)))
+    source = "".join(path.read_text() for path in (ROOT / "miniasgi").rglob("*.py"))
+    for name in named:
+        assert re.search(rf"\b{name}\b", source), name
