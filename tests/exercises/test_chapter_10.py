@@ -35,7 +35,9 @@ TWO_HOSTS = get("/", "Host: b")
         (get() + b"GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n", [GET, 501]),
     ],
 )
-def test_requests_are_read_from_events(chapter: ModuleType, parser_class: Any, data: bytes, expected: list[Any]) -> None:
+def test_requests_are_read_from_events(
+    chapter: ModuleType, parser_class: Any, data: bytes, expected: list[Any]
+) -> None:
     assert chapter.requests(parser_class(Limits()), [data]) == expected
     assert chapter.requests(parser_class(Limits()), [bytes([byte]) for byte in data]) == expected
 
