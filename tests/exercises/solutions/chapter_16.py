@@ -1,7 +1,7 @@
 """Chapter 16: who the client is, and a function that blocks as an ASGI app."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import closing
 from typing import Any
 
@@ -18,7 +18,7 @@ def client_of(peer: str, values: list[str], trusted: Callable[[str], bool]) -> s
     return chain[-1]
 
 
-def threaded(function: Callable[[], Iterator[bytes]]) -> App:
+def threaded(function: Callable[[], Generator[bytes, None, None]]) -> App:
     async def app(scope: dict[str, Any], receive: Any, send: Send) -> None:
         loop = asyncio.get_running_loop()
 
@@ -30,7 +30,7 @@ def threaded(function: Callable[[], Iterator[bytes]]) -> App:
 
         def run() -> None:
             tell({"type": "http.response.start", "status": 200, "headers": []})
-            with closing(function()) as pieces:  # type: ignore[type-var]  # a generator
+            with closing(function()) as pieces:
                 for piece in pieces:
                     tell({"type": "http.response.body", "body": piece, "more_body": True})
             tell({"type": "http.response.body", "body": b"", "more_body": False})
