@@ -6,6 +6,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,8 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where a report is written instead."""
     monkeypatch.setattr(report, "RESULTS", tmp_path)
     monkeypatch.setattr(report, "README", tmp_path / "README.md")
+    monkeypatch.setattr(report, "SPEED", tmp_path / "speed.md")
+    (tmp_path / "speed.md").write_text("<!-- goals -->\n<!-- /goals -->\n")
     monkeypatch.setattr(plot, "draw", lambda workloads, path: path.write_text("<svg/>"))
     (tmp_path / "README.md").write_text("Fast:\n\n<!-- speed -->\nvery\n<!-- /speed -->\n\nMore.\n")
     return tmp_path
@@ -102,6 +105,8 @@ def test_results_are_written_for_people_and_programs(written: Path) -> None:
     assert (written / "servers.svg").exists()
     shown = f"Fast:\n\n<!-- speed -->\n{report.summary(results)}<!-- /speed -->\n\nMore.\n"
     assert (written / "README.md").read_text() == shown
+    assert (written / "speed.md").read_text() == f"<!-- goals -->\n{report.goals(results)}<!-- /goals -->\n"
+    assert "| plaintext | 0.50 | **0.50** (0.50-0.50) | - | - |" in report.goals(results)
 
 
 def test_a_run_of_some_workloads_keeps_the_others(written: Path) -> None:
@@ -119,11 +124,11 @@ def test_a_run_of_some_workloads_keeps_the_others(written: Path) -> None:
     assert "64 KiB, idle: measured then.\n\nplaintext: measured now.\n" in text
 
 
-def test_readme_shows_the_figures_that_there_are() -> None:
-    block, figures = report.BLOCK.search(report.README.read_text()), report.RESULTS / "servers.json"
-    if block is None or not figures.exists():
-        pytest.skip("nothing is shown yet")
-    assert block[2] == report.summary(Results.read(figures))
+@pytest.mark.parametrize("page, table", [(report.README, report.summary), (report.SPEED, report.goals)])
+def test_pages_show_the_figures_that_there_are(page: Path, table: Callable[[Results], str]) -> None:
+    block = report.BLOCK.search(page.read_text())
+    assert block
+    assert block[2] == table(Results.read(report.RESULTS / "servers.json"))
 
 
 def test_the_plot_is_drawn_the_same_from_the_same_figures(tmp_path: Path) -> None:
