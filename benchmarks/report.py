@@ -1,4 +1,4 @@
-"""The figures of a run for people: Markdown, and the block of README that is made of them."""
+"""The figures of a run for people: Markdown, and the blocks of other pages that are made of them."""
 
 import re
 import statistics
@@ -150,13 +150,18 @@ def _measured(where: dict[str, str]) -> list[str]:
 
 
 def write(results: Results) -> None:
-    """To `benchmarks/results/`, with what is there of earlier runs, and to README."""
+    """To `benchmarks/results/`, with what is there of earlier runs, and to the pages that show them."""
     RESULTS.mkdir(exist_ok=True)
     results = results.after(Results.read(RESULTS / "servers.json"))
     results.write(RESULTS / "servers.json")
     (RESULTS / "servers.md").write_text(markdown(results))
     plot.draw(results.workloads, RESULTS / "servers.svg")
-    for page, table in ((README, summary(results)), (SPEED, goals(results))):
-        text = page.read_text()
-        if (shown := BLOCK.sub(lambda block, table=table: block[1] + table + block[3], text)) != text:
-            page.write_text(shown)
+    _fill(README, summary(results))
+    _fill(SPEED, goals(results))
+
+
+def _fill(page: Path, table: str) -> None:
+    """Puts the table into the page's block."""
+    text = page.read_text()
+    if (shown := BLOCK.sub(lambda block: block[1] + table + block[3], text)) != text:
+        page.write_text(shown)
