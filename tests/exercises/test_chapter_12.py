@@ -10,6 +10,11 @@ from miniasgi.frames import Frames
 KEY = b"\x37\xfa\x21\x3d"
 
 
+def heard(data: bytes) -> str:
+    """What a server makes of the frames of texts: a long one comes in parts."""
+    return "".join(event if isinstance(event, str) else event.data for event in Frames([]).read(data))  # type: ignore
+
+
 def test_the_example_of_the_rfc(chapter: ModuleType) -> None:
     assert chapter.frame("Hello", KEY) == bytes.fromhex("81 85 37 fa 21 3d 7f 9f 4d 51 58")
 
@@ -17,11 +22,11 @@ def test_the_example_of_the_rfc(chapter: ModuleType) -> None:
 @pytest.mark.parametrize("size", [0, 1, 3, 4, 125, 126, 127, 65535, 65536, 70001])
 @pytest.mark.parametrize("key", [KEY, bytes(4)], ids=["random", "zeros"])
 def test_a_server_reads_what_a_client_says(chapter: ModuleType, size: int, key: bytes) -> None:
-    assert list(Frames([]).read(chapter.frame("x" * size, key))) == ["x" * size]
+    assert heard(chapter.frame("x" * size, key)) == "x" * size
 
 
 def test_a_length_is_counted_in_bytes(chapter: ModuleType) -> None:
-    assert list(Frames([]).read(chapter.frame("grüß" * 30, KEY) + chapter.frame("more", KEY))) == ["grüß" * 30, "more"]
+    assert heard(chapter.frame("grüß" * 30, KEY) + chapter.frame("more", KEY)) == "grüß" * 30 + "more"
 
 
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 65535, 65536])
