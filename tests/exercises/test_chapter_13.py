@@ -33,7 +33,8 @@ def heard() -> Any:
 
 def test_nobody_asks(chapter: ModuleType, heard: Heard) -> None:
     with chapter.stopping() as stop:
-        assert not (stop.asked or stop.forced)
+        assert not stop.asked
+        assert not stop.forced
     assert heard.numbers == []
     signal.raise_signal(signal.SIGTERM)
     assert heard.numbers == [signal.SIGTERM], "the former handler is not back"
