@@ -1,12 +1,14 @@
-"""`python -m benchmarks.bytecodes [WORKLOAD]`: where a request's time goes, function by function.
+"""`python -m benchmarks.bytecodes [WORKLOAD]`: where a request's time goes, by module or function.
 
 Counts the bytecodes that run for one request in memory (sys.monitoring, Python 3.12+): a profile that no
 other process on the machine can blur. What C code and the kernel do is not in it, nor is their time.
 """
 
+import argparse
 import asyncio
 import sys
 from collections import Counter
+from pathlib import Path
 from typing import Any, cast
 
 import uvloop
@@ -14,6 +16,7 @@ import uvloop
 from miniasgi import Config
 from miniasgi.connection import Connection
 
+from .tree import ROOT
 from .workloads import WORKLOADS, Workload
 
 _WARM = 100  # requests before it: code is specialised by then
@@ -63,20 +66,36 @@ async def counted(workload: Workload) -> Counter[str]:
     monitoring.set_events(_TOOL, 0)
     monitoring.free_tool_id(_TOOL)
     connection.connection_lost(None)
-    return Counter({name: count for name, count in counts.items() if not name.startswith("bytecodes.")})  # our own
+    ours = "benchmarks.bytecodes "
+    return Counter({name: count for name, count in counts.items() if not name.startswith(ours)})
 
 
 def _name(code: Any) -> str:
-    module = code.co_filename.rpartition("/")[2].removesuffix(".py")
-    return f"{module}.{code.co_qualname}"
+    """`miniasgi.cycle Cycle.send`; of others' code, the package stands for all its modules."""
+    path = Path(code.co_filename)
+    if "site-packages" in path.parts:
+        module = path.parts[path.parts.index("site-packages") + 1]
+    elif ROOT in path.parents:
+        module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    else:
+        module = "Python"
+    return f"{module} {code.co_qualname}"
 
 
 def main() -> None:
-    name = sys.argv[1] if len(sys.argv) > 1 else "plaintext"
-    counts = uvloop.run(counted(WORKLOADS[name]))
-    for function, count in counts.most_common():
-        print(f"{count:6} {function}")
-    print(f"{counts.total():6} in all: {name}")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.bytecodes")
+    parser.add_argument("workload", nargs="?", default="plaintext")
+    parser.add_argument("--functions", action="store_true", help="each function, not each module")
+    asked = parser.parse_args()
+    counts = uvloop.run(counted(WORKLOADS[asked.workload]))
+    if not asked.functions:
+        modules = Counter[str]()
+        for name, count in counts.items():
+            modules[name.partition(" ")[0]] += count
+        counts = modules
+    for name, count in counts.most_common():
+        print(f"{count:6} {count / counts.total():4.0%} {name}")
+    print(f"{counts.total():6} 100% {asked.workload}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The figures of a run for people: Markdown, and the block of README that is made of them."""
+"""The figures of a run for people: Markdown, and the blocks of other pages that are made of them."""
 
 import re
 import statistics
@@ -10,8 +10,23 @@ from .results import Results
 from .servers import NAMED, UVICORN
 from .tree import ROOT
 
-RESULTS, README = Path(__file__).parent / "results", ROOT / "README.md"
-BLOCK = re.compile(r"(<!-- speed -->\n)(.*?)(<!-- /speed -->)", re.DOTALL)
+RESULTS = Path(__file__).parent / "results"
+README, SPEED = ROOT / "README.md", ROOT / "docs" / "speed.md"
+BLOCK = re.compile(r"(<!-- (?:speed|goals) -->\n)(.*?)(<!-- /)", re.DOTALL)
+# What we want to be, as a ratio to uvicorn; of "miniasgi h11+asyncio", to uvicorn's.
+GOALS = {
+    "plaintext": 0.50,
+    "20 headers": 0.55,
+    "FastAPI GET": 0.80,
+    "FastAPI POST": 0.82,
+    "64 KiB": 0.66,
+    "100 chunks": 0.30,
+    "1 MiB upload": 0.48,
+    "new connection": 0.46,
+    "WebSocket echo": 0.60,
+    "access log": 0.30,
+}
+GOAL_H11 = 0.60
 _SUMMED = ("miniasgi", "granian", "hypercorn", "gunicorn", "daphne", "uvicorn zttp+uvloop", "miniasgi h11+asyncio")
 
 
@@ -44,6 +59,23 @@ def summary(results: Results) -> str:
         if UVICORN in figures:
             cells = [_ratio(figures, server) for server in servers]
             lines.append(_line([f"{title} ({UVICORN}: {figures[UVICORN]:.1f})", *cells, "-"]))
+    return "\n".join(lines) + "\n"
+
+
+def goals(results: Results) -> str:
+    """What we want to be beside what we are, and beside granian and the floor."""
+    lines = ["| CPU per request, uvicorn = 1 | goal | miniasgi | granian | floor: httptools |", "|---|---|---|---|---|"]
+    for name, goal in GOALS.items():
+        rows = {row.server: row for row in results.workloads.get(name, []) if row.ratios}
+        cells = [
+            claim(rows[server]) if server in rows else "-" for server in ("miniasgi", "granian", "floor: httptools")
+        ]
+        lines.append(_line([name, f"{goal:.2f}", *cells]))
+    for row in results.workloads.get("plaintext", []):
+        if row.server == "miniasgi h11+asyncio" and row.ratios:
+            lines.append(
+                _line([f"plaintext, {row.server} to {row.reference}", f"{GOAL_H11:.2f}", claim(row), "-", "-"])
+            )
     return "\n".join(lines) + "\n"
 
 
@@ -119,12 +151,18 @@ def _measured(where: dict[str, str]) -> list[str]:
 
 
 def write(results: Results) -> None:
-    """To `benchmarks/results/`, with what is there of earlier runs, and to README."""
+    """To `benchmarks/results/`, with what is there of earlier runs, and to the pages that show them."""
     RESULTS.mkdir(exist_ok=True)
     results = results.after(Results.read(RESULTS / "servers.json"))
     results.write(RESULTS / "servers.json")
     (RESULTS / "servers.md").write_text(markdown(results))
     plot.draw(results.workloads, RESULTS / "servers.svg")
-    text = README.read_text()
-    if (shown := BLOCK.sub(lambda block: block[1] + summary(results) + block[3], text)) != text:
-        README.write_text(shown)
+    _fill(README, summary(results))
+    _fill(SPEED, goals(results))
+
+
+def _fill(page: Path, table: str) -> None:
+    """Puts the table into the page's block."""
+    text = page.read_text()
+    if (shown := BLOCK.sub(lambda block: block[1] + table + block[3], text)) != text:
+        page.write_text(shown)

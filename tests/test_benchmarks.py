@@ -1,9 +1,12 @@
 """The harness, run for a moment: that it measures, compares, and claims nothing within its noise."""
 
 import json
+import re
+import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +17,7 @@ from benchmarks.instructions import Count
 from benchmarks.measure import Row, interval, measure
 from benchmarks.results import Results, circumstances
 from benchmarks.servers import NAMED, SERVERS, Server, free_ports
-from benchmarks.tree import Tree
+from benchmarks.tree import ROOT, Tree
 from benchmarks.workloads import WORKLOADS
 
 from .vocabulary import eventually
@@ -92,6 +95,8 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where a report is written instead."""
     monkeypatch.setattr(report, "RESULTS", tmp_path)
     monkeypatch.setattr(report, "README", tmp_path / "README.md")
+    monkeypatch.setattr(report, "SPEED", tmp_path / "speed.md")
+    (tmp_path / "speed.md").write_text("<!-- goals -->\n<!-- /goals -->\n")
     monkeypatch.setattr(plot, "draw", lambda workloads, path: path.write_text("<svg/>"))
     (tmp_path / "README.md").write_text("Fast:\n\n<!-- speed -->\nvery\n<!-- /speed -->\n\nMore.\n")
     return tmp_path
@@ -106,6 +111,8 @@ def test_results_are_written_for_people_and_programs(written: Path) -> None:
     assert (written / "servers.svg").exists()
     shown = f"Fast:\n\n<!-- speed -->\n{report.summary(results)}<!-- /speed -->\n\nMore.\n"
     assert (written / "README.md").read_text() == shown
+    assert (written / "speed.md").read_text() == f"<!-- goals -->\n{report.goals(results)}<!-- /goals -->\n"
+    assert "| plaintext | 0.50 | **0.50** (0.50-0.50) | - | - |" in report.goals(results)
 
 
 def test_a_run_of_some_workloads_keeps_the_others(written: Path) -> None:
@@ -123,11 +130,11 @@ def test_a_run_of_some_workloads_keeps_the_others(written: Path) -> None:
     assert "64 KiB, idle: measured then.\n\nplaintext: measured now.\n" in text
 
 
-def test_readme_shows_the_figures_that_there_are() -> None:
-    block, figures = report.BLOCK.search(report.README.read_text()), report.RESULTS / "servers.json"
-    if block is None or not figures.exists():
-        pytest.skip("nothing is shown yet")
-    assert block[2] == report.summary(Results.read(figures))
+@pytest.mark.parametrize("page, table", [(report.README, report.summary), (report.SPEED, report.goals)])
+def test_pages_show_the_figures_that_there_are(page: Path, table: Callable[[Results], str]) -> None:
+    block = report.BLOCK.search(page.read_text())
+    assert block
+    assert block[2] == table(Results.read(report.RESULTS / "servers.json"))
 
 
 def test_the_plot_is_drawn_the_same_from_the_same_figures(tmp_path: Path) -> None:
@@ -208,9 +215,21 @@ def test_what_there_is_not_is_said() -> None:
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="sys.monitoring is 3.12+")
 def test_bytecodes_are_counted_by_function_and_the_same_each_time() -> None:
-    command = [sys.executable, "-m", "benchmarks.bytecodes", "20 headers"]
+    command = [sys.executable, "-m", "benchmarks.bytecodes", "20 headers", "--functions"]
     first, second = (subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(2))
     assert first == second
-    counts = {name: int(count) for count, name in (line.split(maxsplit=1) for line in first.splitlines())}
-    assert counts["parser_httptools.HttptoolsParser.on_header"] == 14 * 20
-    assert counts.pop("in all: 20 headers") == sum(counts.values())
+    counts = {name: int(count) for count, _, name in (line.split(maxsplit=2) for line in first.splitlines())}
+    assert counts["miniasgi.parser_httptools HttptoolsParser.on_header"] == 14 * 20
+    assert counts.pop("20 headers") == sum(counts.values())
+
+
+PROFILE = re.compile(r"^\$ \S*python (-m benchmarks.*)\n((?:.+\n)+?)```", re.MULTILINE)
+
+
+@pytest.mark.skipif(sys.version_info[:2] != (3, 13), reason="bytecodes are those of Python 3.13")
+def test_the_profile_that_is_shown_is_what_the_command_prints() -> None:
+    found = PROFILE.findall((ROOT / "docs/speed.md").read_text())
+    assert found
+    for words, shown in found:
+        ran = subprocess.run([sys.executable, *shlex.split(words)], capture_output=True, text=True, check=True)
+        assert ran.stdout == shown

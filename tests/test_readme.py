@@ -1,4 +1,4 @@
-"""What README.md shows is run, and must print what it shows."""
+"""What README.md and docs/usage.md show is run, and must print what they show."""
 
 import re
 import shlex
@@ -9,9 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from examples.ladder.probes import PROBES
+
+from .test_ladder import PASSES
 from .vocabulary import Running, serving
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+ROOT = Path(__file__).parent.parent
+README, USAGE = (ROOT / "README.md").read_text(), (ROOT / "docs/usage.md").read_text()
 SHOWN = re.search(r"```console\n(\$ curl.*?)```", README, re.DOTALL)
 COMMANDS = re.findall(r"^\$ (.+)\n((?:[^$].*\n)*)", SHOWN[1] if SHOWN else "", re.MULTILINE)
 
@@ -33,7 +37,7 @@ def test_there_are_commands_to_run() -> None:
     assert len(COMMANDS) >= 3
 
 
-@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
+@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", README + USAGE, re.DOTALL))
 def test_the_python_runs(code: str) -> None:
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20)
     assert (ran.returncode, ran.stdout.splitlines()[0]) == (0, "Hello"), ran.stderr
@@ -66,10 +70,21 @@ def test_the_examples_it_names_would_run(app: str) -> None:
 
 
 def test_the_files_it_names_exist() -> None:
-    root = Path(__file__).parent.parent
     for name in re.findall(r"\]\(([^)]+)\)", README):
-        assert (root / name).exists(), name
+        assert (ROOT / name).exists(), name
     order = re.search(r"In this order: (.*?)\.\n", README, re.DOTALL)
     assert order
     for name in re.findall(r"`(\w+)`", order[1]):
-        assert (root / "miniasgi" / f"{name}.py").exists(), name
+        assert (ROOT / "miniasgi" / f"{name}.py").exists(), name
+
+
+def test_it_tells_the_numbers_that_are_kept() -> None:
+    """Lines and probes stand in README by hand, and are counted elsewhere."""
+    counted = re.search(r"^CEILING = (\d+)", (ROOT / "scripts/lines.py").read_text(), re.MULTILINE)
+    assert counted
+    assert f"| lines of code | {int(counted[1]):,} Python |" in README
+    passed = [
+        len(PASSES[server]) for server in ("miniasgi-httptools", "miniasgi-h11", "uvicorn-httptools", "uvicorn-h11")
+    ]
+    assert f"{len(PROBES)} probes: httptools, h11 | {passed[0]}, {passed[1]} | {passed[2]}, {passed[3]} |" in README
+    assert len(README.splitlines()) < 200

@@ -1,0 +1,147 @@
+"""The book: what it shows to type is run, and must print what it shows; what it shows of the source is the source.
+
+A command that starts a server stays, as in a reader's first terminal, until the next one or the end of the chapter.
+Scores are not measured again: they must be those that tests/test_ladder.py pins.
+"""
+
+import contextlib
+import doctest
+import re
+import shlex
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from examples.ladder.probes import PROBES
+from miniasgi.cycle import Phase
+from tools import book
+
+from .test_ladder import PASSES, ROWS
+from .vocabulary import eventually
+
+ROOT = Path(__file__).parent.parent
+CHAPTERS = sorted((ROOT / "docs" / "book").glob("[0-9][0-9]-*.md"))
+LADDER = [chapter for chapter in CHAPTERS if 1 <= int(chapter.stem[:2]) <= 6]
+SETUP = "scripts/setup"
+SCORE = ".venv/bin/python -m examples.ladder.score"
+RUNG = re.compile(r"\.venv/bin/python examples/ladder/0.* --port (\d+)")  # says where it listens
+SERVER = re.compile(r"\.venv/bin/miniasgi (?!xray|compare).*--port (\d+)")
+
+
+def fences(text: str, kind: str) -> list[str]:
+    return re.findall(rf"^```{kind}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
+def commands(text: str) -> list[tuple[str, str]]:
+    """Each command that the reader types, and what is shown beneath it."""
+    return [
+        found for fence in fences(text, "console") for found in re.findall(r"^\$ (.+)\n((?:[^$].*\n)*)", fence, re.M)
+    ]
+
+
+def here(command: str) -> str:
+    """The command, of the environment that we run in."""
+    return command.replace(".venv/bin/", f"{Path(sys.executable).parent}/")
+
+
+@contextmanager
+def served(command: str) -> Iterator[tuple[str, str]]:
+    """A server that listens, on a free port: what it said on stdout, and the port."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = str(probe.getsockname()[1])
+    command = re.sub(r"--port \d+", f"--port {port}", here(command))
+    with subprocess.Popen(
+        shlex.split(command), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as run:
+        assert run.stdout
+        try:
+            said = run.stdout.readline() if "examples/ladder/0" in command else ""
+            eventually(lambda: is_open(int(port)))
+            yield said, port
+        finally:
+            run.kill()
+
+
+def is_open(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+        return True
+    return False
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
+def test_commands_print_what_is_shown(chapter: Path) -> None:
+    shown_port, port = "", ""
+    with ExitStack() as stack:
+        for command, output in commands(chapter.read_text()):
+            if command.startswith((SETUP, SCORE)):
+                continue
+            if found := RUNG.fullmatch(command) or SERVER.match(command):
+                stack.close()
+                shown_port = found[1]
+                said, port = stack.enter_context(served(command))
+                assert said.replace(port, shown_port) == output
+                continue
+            if shown_port:
+                command = re.sub(rf"(127\.0\.0\.1:|client ){shown_port}", rf"\g<1>{port}", command)
+            ran = subprocess.run(
+                ["bash", "-c", here(command)], cwd=ROOT, capture_output=True, text=True, encoding="utf-8", timeout=30
+            )
+            seen = ran.stdout.replace(port, shown_port) if port else ran.stdout
+            assert seen.rstrip() == output.rstrip(), f"{command}\n{ran.stderr}"
+
+
+@pytest.mark.parametrize("chapter", LADDER, ids=lambda path: path.stem)
+def test_scores_are_those_that_are_pinned(chapter: Path) -> None:
+    number = str(int(chapter.stem[:2]))
+    scores = dict(commands(chapter.read_text()))
+    first, *lines = scores[f"{SCORE} {number}"].splitlines()
+    assert first == f"rung {number}: {len(PASSES[number])}/{len(PROBES)}, fails:"
+    assert set(" ".join(map(str.strip, lines)).split(", ")) == ROWS.keys() - PASSES[number]
+    if table := scores.get(SCORE):
+        rows = [line for line in table.splitlines() if line[:44].strip() in ROWS]
+        assert {row[:44].strip(): row[44:].replace(" ", "") for row in rows} == {
+            name: row[:6] for name, row in ROWS.items()
+        }
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
+def test_what_is_typed_into_python_answers_as_shown(chapter: Path) -> None:
+    for number, fence in enumerate(fences(chapter.read_text(), "pycon")):
+        test = doctest.DocTestParser().get_doctest(fence, {}, f"{chapter.stem} {number}", str(chapter), 0)
+        assert doctest.DocTestRunner(verbose=False).run(test).failed == 0
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
+def test_the_files_it_names_exist(chapter: Path) -> None:
+    for name in re.findall(r"\]\((?!http)([^)]+)\)", chapter.read_text()):
+        assert (chapter.parent / name).exists(), name
+
+
+def test_the_code_it_shows_is_the_source() -> None:
+    assert [fault for page in book.pages() for fault in book.faults(page)] == []
+
+
+def test_it_leaves_out_nothing_of_the_server() -> None:
+    assert list(book.orphans()) == []
+
+
+def figures(path: Path) -> str:
+    return "\n".join(fences(path.read_text(), "text"))
+
+
+def test_the_picture_of_the_cycle_has_its_phases() -> None:
+    [chapter] = [chapter for chapter in CHAPTERS if chapter.stem.startswith("08-")]
+    assert set(re.findall(r"\b[A-Z]{4,}\b", figures(chapter))) == {phase.name for phase in Phase}
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
+def test_the_classes_in_pictures_exist(chapter: Path) -> None:
+    named = set(re.findall(r"\b(?:[A-Z][a-z]+){2,}\b", figures(chapter)))
+    source = "".join(path.read_text() for path in (ROOT / "miniasgi").rglob("*.py"))
+    for name in named:
+        assert re.search(rf"\b{name}\b", source), name
