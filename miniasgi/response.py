@@ -52,7 +52,7 @@ class HeaderLines(dict[tuple[bytes, bytes], bytes]):
             self._fixed.append((b"server", b"miniasgi"))
         self._date = date and b"date" not in names
         self._second = 0  # that `_lines` were rendered in, since the epoch
-        self._lines: list[bytes] = []  # of the app's head, in its order, content-length among them (H19)
+        self._lines: list[bytes] = []  # the defaults, rendered
         self._joined = b""  # the same as one: b"server: miniasgi\r\ndate: ...\r\n"
         self._are_final = True  # no app has sent one of its own so far
 
@@ -128,7 +128,7 @@ class Response:
         self.framing = HELD
         self.is_empty = False  # there can be no content, whatever the app says (RFC 9112 6.3)
         self.trailers = False  # are to come
-        self._lines: list[bytes] = []
+        self._lines: list[bytes] = []  # of the app's head, in its order, content-length among them (H19)
         self._length: int | None = None  # bytes of content still to come, where the app said so
 
     def __repr__(self) -> str:
@@ -137,9 +137,9 @@ class Response:
     def start(self, status: int, headers: Iterable[tuple[bytes, bytes]], trailers: bool) -> None:
         """Checks and keeps the head; sends nothing yet (H17).
 
-        `headers` are pairs of bytes, any iterable of any pairs. Content-Length may be repeated if it is the same;
-        Transfer-Encoding is dropped (H18), and of Connection only `close` is heeded. `trailers` counts only for a
-        client that takes them (E7).
+        `headers` are pairs of bytes, lists or tuples, from any iterable. Content-Length may be repeated if it is the
+        same; Transfer-Encoding is dropped (H18), and of Connection only `close` is heeded. `trailers` counts only
+        for a client that takes them (E7).
         """
         if not isinstance(status, int) or not 200 <= status <= 999:
             raise ValueError(f"status {status!r} is not a final status code (RFC 9110 15)")
@@ -214,8 +214,8 @@ class Response:
         return head, 0 if self.is_empty else count
 
     def trailer_section(self, headers: Iterable[tuple[bytes, bytes]], more: bool) -> bytes:
-        """Trailer fields after the last chunk (RFC 9112 7.1.2): b"sum: 1\\r\\n", and b"\\r\\n" behind the last of
-        them.
+        """Trailer fields behind the last chunk: b"sum: 1\\r\\n", and b"\\r\\n" behind the last of them (RFC 9112
+        7.1.2).
 
         None that frame: `HeaderLines` drops those (RFC 9110 6.5.1). `more` says that another section follows.
         """
@@ -225,8 +225,8 @@ class Response:
     def failure(self) -> bytes:
         """The app failed: a clean 500 if nothing was sent yet, else nothing (A8).
 
-        Then the framing stays unfinished, on purpose: without b"0\\r\\n\\r\\n", or with bytes missing, the client
-        sees that it is cut, and nobody caches half a page. The connection closes either way.
+        In the middle of content the framing stays unfinished, on purpose: without b"0\\r\\n\\r\\n", or with bytes
+        missing, the client sees that it is cut, and nobody caches half a page. The connection closes either way.
         """
         self.terms.keep_alive = False
         if self.framing is not HELD:
