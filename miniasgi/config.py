@@ -94,8 +94,8 @@ class Config:
     loop: LoopName = option("auto", "Event loop: auto takes uvloop if it is installed.")
     http: HttpName | type[Parser] | str = option("auto", "Parser: auto takes httptools if installed; or module:Class.")
     ws: WebSocketName | type[WebSocket] | str = option("auto", "WebSockets: auto is wsproto; or module:Class, or none.")
-    # WebSockets: uvicorn's values. A message is held whole, and up to ws_max_queue of them for an app
-    # that does not take them: this product is the memory that a client can claim.
+    # WebSockets: uvicorn's values. A message is held whole, so ws_max_size bounds what one client can make
+    # us keep. Those that wait for the app are bounded by 64 KiB as well as by ws_max_queue.
     ws_max_size: int = option(16777216, "Bytes of a WebSocket message; more get a close code of 1009.")
     ws_max_queue: int = option(32, "Messages that may wait for the app before reading stops.")
     ws_ping_interval: float | None = option(20.0, "Between a pong and our next ping; 0: no pings.")
