@@ -143,7 +143,7 @@ class Supervisor:
         """Serves until told to stop, or until there is no hope; then `started` is False.
 
         ConfigError if the address cannot be had: said once, here, and not by each worker. When it returns, or
-        raises, no worker is left. What stopped it is raised again as a signal, for whoever started us.
+        raises, no worker is left alive. What stopped it is raised again as a signal, for whoever started us.
         """
         self.config.setup_logging()
         self._sockets = bind(self.config)
@@ -201,7 +201,7 @@ class Supervisor:
         if self._project is None or not leaving:
             for _ in range(wanted - len(staying)):
                 self._start()
-        # One at a time: each has a copy of the app's model, and this is one more than there is room for, maybe.
+        # One at a time: each loads the app's model for itself, and there may be no memory for all of them twice.
         worn = [worker for worker in staying[:wanted] if worker.worn and worker.state is State.RUNNING]
         if worn and not (coming or leaving):
             self._start(replaces=worn[0])
@@ -278,8 +278,8 @@ class Supervisor:
     def _on_word(self, worker: Worker, word: bytes) -> None:
         """READY, WORN or ALIVE. Any of them is a sign of life, but only of one that serves.
 
-        READY of a worker that is STOPPING comes too late. The first READY of all is when systemd, and
-        the log, are told of the address: once, and not by each worker.
+        READY of a worker that is STOPPING comes too late. The first READY of an app is when systemd and the
+        log are told of the address: once, and not by each worker. (A reloaded app is another one.)
         """
         if word == READY and worker.state is State.STARTING:
             worker.state, worker.ready_since = State.RUNNING, monotonic()
@@ -335,7 +335,7 @@ class Supervisor:
         """SIGINT or SIGTERM: the first is graceful, any other one forces.
 
         Forced, a worker drops its requests, but its app may shut down, for `OVERTIME` at most. One that was
-        never ready has nothing to put away: it is killed, as an import cannot be interrupted from outside.
+        never ready has nothing to put away: it is killed, as it hears no word in the middle of an import.
         """
         self._caught.append(number)
         if not self._stopping:
