@@ -89,7 +89,7 @@ class Bridge(io.RawIOBase):
     def send(self, *messages: Message) -> None:
         """Returns when more may follow. OSError if the client left, unless this was all.
 
-        Several messages in one go are one turn of the loop, and so one write: a head goes with its content.
+        Several messages in one go wake up the loop, and wait for it, once: a head goes with its content.
         Raises what the server says of a mistake: TypeError for a str, RuntimeError for too many bytes.
         """
         self._wait_for(self._deliver, *messages)
