@@ -117,7 +117,7 @@ class Config:
     ssl_ca_certs: str | Path | None = option(None, "Who may sign the certificates of clients, as PEM.")
     ssl_ciphers: str | None = option(None, "Ciphers, as OpenSSL writes them; default: its safe ones.")
     # For programs: called with this object, and with a function that makes the context of the options
-    # above. So a program can change ours, or give one of its own, whose certificate only it can renew.
+    # above. So a program can change ours, or give one of its own; SIGHUP renews neither.
     ssl_context_factory: Callable[["Config", Callable[[], ssl.SSLContext]], ssl.SSLContext] | None = None
     # A proxy in front. X-Forwarded-For is text that anybody can send: whoever believed it from every
     # peer would let clients choose their own address, in logs and in whatever limits by address. So it
@@ -141,8 +141,8 @@ class Config:
     limit_max_requests: int | None = option(None, "Stop after this many requests.")
     # Workers that began together would else be worn out together, too.
     limit_max_requests_jitter: int = option(0, "Up to this many more, at random.")
-    # What one client can make us keep before the app sees anything. httptools has no limit of its own:
-    # uvicorn took a head of 200 MB through it. The statuses: RFC 9110 15.5.14 and 15.5.15, RFC 6585 5.
+    # How much one client can send. httptools has no limit of its own, and uvicorn took a head of 200 MB
+    # through it. The statuses: RFC 9110 15.5.14 and 15.5.15, RFC 6585 5.
     limit_request_line: int = option(8192, "Bytes of a request line; more get a 414.")
     limit_request_head: int = option(65536, "Bytes of a request head; more get a 431.")
     limit_request_fields: int = option(100, "Header fields of a request; more get a 431.")
@@ -152,8 +152,9 @@ class Config:
     timeout_request_head: float = option(10.0, "For a request head to arrive, else 408; 0: no limit.")
     timeout_request_body: float = option(60.0, "Without content while the app waits for some, else 408; 0: no limit.")
     timeout_keep_alive: float = option(5.0, "For the next request on an idle connection.")
-    # What we wait for ourselves. 30 s are also what Kubernetes grants by default before it kills. To start
-    # may take minutes, with a model to load; to be alive takes no time: one limit for both fits neither.
+    # What we wait for ourselves. 30 s are also all that Kubernetes grants by default before it kills: there,
+    # an app that needs time for its own shutdown wants less of it here. To start may take minutes, with a
+    # model to load, and to be alive takes no time: one limit for both fits neither.
     timeout_graceful_shutdown: float = option(30.0, "For requests to end at a shutdown; apps hear of it 5 s before.")
     timeout_worker_startup: float = option(600.0, "For a worker's app to start; 0: no limit.")
     timeout_worker_healthcheck: int = option(5, "For a worker to give a sign of life; 0: no limit.")
