@@ -76,7 +76,7 @@ class Server:
 
     @property
     def should_exit(self) -> bool:
-        """True when the server stops, or is about to. It never becomes False again."""
+        """True when the server stops, or is about to. To set it cannot be taken back."""
         return self._should_exit
 
     @should_exit.setter
@@ -122,8 +122,8 @@ class Server:
         connect finds an app that is ready. Leaves `started` False if the app cannot start.
 
         Mistakes come in the order of their price: certificate, address and parser cost milliseconds,
-        the import seconds, the startup maybe minutes. Whatever ends it, no socket stays open, and a
-        lifespan that has begun is ended.
+        the import seconds, the startup maybe minutes. If it does not come to accept, for whatever reason, it
+        closes the sockets that it has bound itself, and ends a lifespan that has begun.
         """
         config = self.config
         self._loop = asyncio.get_running_loop()
@@ -239,9 +239,9 @@ class Server:
     async def _drain(self, service: Service) -> None:
         """Waits for connections and tasks to end by themselves; streams are told in time that they must.
 
-        An event stream never ends by itself: a server that only waits, as uvicorn does by default, waits
-        for ever. So streams get a farewell in time to say something to their clients:
-        5 s, or half of a budget of less than 10 s.
+        An event stream never ends by itself: a server that only waits, as uvicorn does by default, waits for
+        ever. So apps hear of the end while they can still say something to their clients: 5 s before it,
+        or half of a budget of less than 10 s.
 
         Both are waited for: a task may go on after its connection, and a connection have no task.
         """
