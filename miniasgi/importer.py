@@ -125,7 +125,7 @@ def _import_module(name: str) -> ModuleType:
 def _explain(sentence: str, error: BaseException) -> str:
     """The sentence, then a traceback of the app's frames alone: neither ours nor importlib's.
 
-    A mistake of one line used to be shown below forty lines of click and importlib. Only frames *before* the
+    uvicorn shows a mistake of one line below some forty of click's and importlib's. Only frames *before* the
     app's first are left out: an app that calls importlib itself is shown as it did.
     """
     frames = error.__traceback__
