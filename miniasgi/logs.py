@@ -54,7 +54,7 @@ error_logger = logging.getLogger("miniasgi.error")
 
 
 class TextFormatter(logging.Formatter):
-    """`INFO:     message`, the level in colour or not; as uvicorn's lines, so that old eyes find their way."""
+    """`INFO:     message`, the level in colour or not: as in uvicorn's lines."""
 
     def __init__(self, use_colors: bool = False) -> None:
         super().__init__()
