@@ -278,8 +278,9 @@ class Connection(asyncio.Protocol):
         socket.begin(early)
 
     def _start(self, cycle: Cycle) -> None:
-        """Calls the app, unless it has enough to do: then the client gets a 503 (`--limit-concurrency`). An app that
-        never waits has been `finished` when this returns, and `cycle.task` stays None.
+        """Calls the app, unless it has enough to do: then the client gets a 503 (`--limit-concurrency`).
+
+        An app that never waits has been `finished` when this returns, and `cycle.task` stays None.
         """
         service = self.service
         if service.is_full:
