@@ -125,6 +125,7 @@ class Cycle:
         self._wake()
 
     def _wake(self) -> None:
+        """Lets `receive` look again, if somebody waits there."""
         if self._changed is not None:
             self._changed.set()
 
@@ -179,6 +180,7 @@ class Cycle:
         return {"type": "http.disconnect"}
 
     def _take_body(self) -> Message:
+        """All content that is there, as one message; may let the connection read on."""
         body = b"".join(self._body)  # the very object, where there is only one
         self._body.clear()
         self._body_taken, self.unread = self._body_ended, 0
@@ -193,8 +195,8 @@ class Cycle:
 
         Raises RuntimeError for a message that is out of order or breaks a promised length, KeyError for a missing
         key, TypeError and ValueError for what a field cannot be, OSError for a file that cannot be sent. The app may
-        catch it and send something else: no byte of the refused message is on the wire, and keys that we do not know
-        are no mistake (A7).
+        catch it and send something else: no byte of the refused message is on the wire, but for such a file. Keys that
+        we do not know are no mistake (A7).
         """
         phase, kind = self.phase, message.get("type")
         if phase is _BODY and kind == "http.response.body":
