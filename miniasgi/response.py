@@ -173,7 +173,7 @@ class Response:
         lines = b"".join([self.known[b"link", link] for link in links])
         if self.request.http_version != "1.1" or self.framing is not HELD:
             return b""  # HTTP/1.0 knows no interim responses (RFC 9110 15.2); or it is too late
-        return _STATUS_LINES[103] + lines + b"\r\n"
+        return _STATUS_LINES[103] + lines + b"\r\n"  # b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n"
 
     def content(self, data: bytes, more: bool) -> bytes:
         """The bytes for a piece of content, after the held head if it is the first one.
@@ -214,8 +214,7 @@ class Response:
         return head, 0 if self.is_empty else count
 
     def trailer_section(self, headers: Iterable[tuple[bytes, bytes]], more: bool) -> bytes:
-        """Trailer fields behind the last chunk: b"sum: 1\\r\\n", and b"\\r\\n" behind the last of them (RFC 9112
-        7.1.2).
+        """Trailer fields behind the last chunk, b"sum: 1\\r\\n", and the end of all, b"\\r\\n" (RFC 9112 7.1.2).
 
         None that frame: `HeaderLines` drops those (RFC 9110 6.5.1). `more` says that another section follows.
         """
@@ -283,6 +282,6 @@ def refusal(status: int, known: HeaderLines, content: bool = True, extra: bytes 
     The text tells the client no more than the status does: details are for our log. `content` is False for HEAD;
     `extra` are rendered lines, for what a status must say (the versions of a 426).
     """
-    text = b"%d %s\n" % (status, http.HTTPStatus(status).phrase.encode())
+    text = b"%d %s\n" % (status, http.HTTPStatus(status).phrase.encode())  # b"400 Bad Request\n"
     head = b"content-type: text/plain\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(text)
     return _STATUS_LINES[status] + known.defaults() + extra + head + (text if content else b"")
