@@ -68,7 +68,7 @@ class Terms:
 
 
 def judge(request: Request, limits: Limits) -> Terms:
-    """Reads the terms of a request, or raises `BadRequest` (RFC 9112 2.2 to 7).
+    """Reads the terms of a request, or raises `BadRequest`: 400, 413, 414, 431, 501, 505 (RFC 9112 2.2 to 7).
 
     For a target in absolute form, `request.headers` get the target's authority as their Host (RFC 9112 3.2.2).
 
@@ -96,7 +96,7 @@ def judge(request: Request, limits: Limits) -> Terms:
     # Origin form, b"/a?b", is nearly every target; CONNECT has another one (RFC 9112 3.2.3), whatever it looks like.
     if not target.startswith(b"/") or method == "CONNECT":
         target = _origin_form(request)
-    raw_path, _, query_string = target.partition(b"?")
+    raw_path, _, query_string = target.partition(b"?")  # b"/a?b?c" is b"/a" and b"b?c"
     if not is_repeated and is_http_1_1 and fields.keys().isdisjoint(_UNCOMMON):
         if (length := fields.get(b"content-length")) is not None:
             _judge_length(length, limits)
@@ -141,9 +141,9 @@ def _origin_form(request: Request) -> bytes:
         raise BadRequest(501, "CONNECT is for proxies (RFC 9110 9.3.6)")
     if target == b"*" and request.method == "OPTIONS":
         return target
-    scheme, _, rest = target.partition(b"://")
+    scheme, _, rest = target.partition(b"://")  # b"http", b"a:80/b?c"
     before, mark, query = rest.partition(b"?")  # the query may have slashes, too
-    authority, _, path = before.partition(b"/")
+    authority, _, path = before.partition(b"/")  # b"a:80", b"b"
     if scheme.lower() not in (b"http", b"https") or not authority or not _is_host(authority):  # RFC 9110 4.2.4
         raise BadRequest(400, "invalid request target (RFC 9112 3.2)")
     # The target's authority wins over the Host field (RFC 9112 3.2.2 MUST).
@@ -203,6 +203,7 @@ def _tokens(headers: Headers, name: bytes) -> set[bytes]:
 
 
 def _count(headers: Headers, name: bytes) -> int:
+    """How many lines of that name."""
     return len(field_values(headers, name))
 
 
