@@ -195,6 +195,7 @@ class WebSocket(asyncio.Protocol):
     # Frames:
 
     def _read(self, data: bytes) -> None:
+        """Takes all events of some bytes, up to one that ends the session."""
         for event in self.frames.read(data):
             self.on_event(event)
             if self.phase is Phase.CLOSED or self._failure is not None:
@@ -339,7 +340,7 @@ class WebSocket(asyncio.Protocol):
         if accepted:
             lines.append(known[b"sec-websocket-extensions", accepted.encode()])
         head = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n"
-        token = b"sec-websocket-accept: %b\r\n" % self.accept_token
+        token = b"sec-websocket-accept: %b\r\n" % self.accept_token  # 28 characters of base64: a SHA-1
         self.transport.write(b"".join([head, token, known.defaults(), *lines, b"\r\n"]))
         self.frames = Frames(extensions)
         self.phase, self.status = Phase.OPEN, 101
