@@ -100,6 +100,7 @@ class Deflate(PerMessageDeflate):
     """
 
     def frame_inbound_complete(self, proto: Any, fin: bool) -> Any:
+        """A frame is complete; gives what was left to decompress, if it ended a message."""
         before = self._inbound_compressed
         data = super().frame_inbound_complete(proto, fin)
         # It was a control frame that ended, and around it is a compressed message: still so.
