@@ -167,7 +167,7 @@ class Connection(asyncio.Protocol):
         self._drained = asyncio.Event()
 
     def resume_writing(self) -> None:
-        """It has room again: what is unsent is down to a quarter of that mark."""
+        """It has room again: asyncio says so at a quarter of that mark, uvloop when nearly all is sent."""
         self.writable = True
         if self._drained is not None:
             self._drained.set()
