@@ -230,6 +230,7 @@ class WebSocket(asyncio.Protocol):
     def _on_part(self, event: TextMessage | BytesMessage) -> None:
         """A part of a message, maybe the last one (W2). The limit counts while it grows."""
         if self._parts is None:
+            # A buffer, not a list of parts: a fragment of one byte would be an object of 34.
             self._parts, self._size = io.StringIO() if isinstance(event, TextMessage) else io.BytesIO(), 0
         self._parts.write(event.data)
         self._size += len(event.data.encode() if isinstance(event, TextMessage) else event.data)
@@ -287,6 +288,7 @@ class WebSocket(asyncio.Protocol):
             else:
                 self._arrived.clear()
                 await self._arrived.wait()
+        # The disconnect stays: whoever asks later hears it, too.
         message = self._messages[0]
         if message["type"] != "websocket.disconnect":
             self._messages.popleft()
@@ -329,6 +331,7 @@ class WebSocket(asyncio.Protocol):
 
         The client's key comes back hashed: a server that does not speak this protocol would not know how.
         """
+        # All that can raise comes before the write: an app that catches it may accept again.
         known = self.service.header_lines
         fields = [(bytes(name), value) for name, value in message.get("headers", ())]
         if any(name.lower() in _OURS for name, _ in fields):
@@ -380,6 +383,7 @@ class WebSocket(asyncio.Protocol):
         """
         self.client_left = self.client_left or self.phase in (Phase.OPEN, Phase.CONNECTING)
         if self.phase is Phase.OPEN:
+            # Before the close, so that the app hears 1012 whatever the client answers to that.
             self._tell({"type": "websocket.disconnect", "code": 1012, "reason": ""})
             self._close(1012)
         elif self.phase is Phase.CONNECTING:
@@ -450,7 +454,7 @@ class WebSocket(asyncio.Protocol):
         if self.phase is Phase.CLOSED:
             return
         if self.phase is Phase.OPEN:
-            self.status = code
+            self.status = code  # CLOSING has had our own since `_close`
         self.phase, self._backlog = Phase.CLOSED, b""
         self._tell({"type": "websocket.disconnect", "code": code, "reason": reason})
         self._drained.set()  # a sender that waits hears of the end
@@ -471,7 +475,7 @@ class WebSocket(asyncio.Protocol):
         """
         if self.phase is not Phase.OPEN:
             self.transport.abort()
-        elif self._failure is not None:
+        elif self._failure is not None:  # the app has not taken in time what came before
             self._fail(*self._failure)
         elif self._pinged and not self._backlog:  # else the pong may be in there
             self._fail(1011, "no pong came in time")
