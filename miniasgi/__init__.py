@@ -1,7 +1,8 @@
 """miniasgi: a minimal ASGI server that people learn from.
 
 `run(app, **options)` serves and blocks; `Server(Config(app, **options))` is for those who own the
-event loop. The options are the fields of `Config`.
+event loop. The options are the fields of `Config`. A mistake in them is a `ConfigError`, one sentence;
+`ClientDisconnected`, an OSError, is what `send` raises on a WebSocket whose client has left (W10).
 """
 
 __version__ = "0.1.0"

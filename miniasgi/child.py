@@ -4,6 +4,13 @@ Owns the words that the two exchange through a pipe. The worker says READY once 
 it has served enough, and ALIVE now and then; the parent says STOP, and FORCE when its user has lost
 patience. Knows nothing of other workers.
 
+   parent            pipe            worker
+     |  <---------- READY ----------   |   accepts clients
+     |  <---------- ALIVE ----------   |   three times per --timeout-worker-healthcheck
+     |  <---------- WORN -----------   |   has served enough, and goes on
+     |  ----------- STOP ---------->   |   drains, and shuts its app down
+     |  ----------- FORCE --------->   |   drops its requests, and shuts its app down
+
 Why not by signals: Ctrl+C, and systemd, send those to the workers as well, and a second one would
 force. A pipe also ends when the parent dies, however it does.
 """
@@ -31,7 +38,10 @@ TERMINALS = {getattr(signal, name) for name in ("SIGINT", "SIGHUP") if hasattr(s
 
 
 class WorkerServer(Server):
-    """A server that tells its parent how it is, and does what its parent says."""
+    """A server that tells its parent how it is, and does what its parent says.
+
+    Its sockets are the parent's: the kernel gives each new connection to one of those who wait for it.
+    """
 
     def __init__(self, config: Config, pipe: "Connection[bytes, bytes]") -> None:
         super().__init__(config)
@@ -39,9 +49,11 @@ class WorkerServer(Server):
         self._telling = threading.Lock()
 
     def on_accepting(self, sockets: list[socket.socket]) -> None:
+        """Tells the parent alone, who tells the log and systemd when the first of us is ready."""
         self._tell(READY)
 
     def retire(self) -> None:
+        """Asks for a successor; STOP comes when that is ready. No request waits for an app to load."""
         self._requests = 0  # and go on: nobody else may be ready yet, or ever
         self._tell(WORN)
 
@@ -51,11 +63,19 @@ class WorkerServer(Server):
             self.should_exit = True
 
     def _tell(self, word: bytes) -> None:
+        """Sends a word; nothing if the parent is dead. Locked, as the loop's thread and `obey`'s both speak."""
         with self._telling, contextlib.suppress(OSError):
             self._pipe.send_bytes(word)
 
     def obey(self) -> None:
-        """Does as the parent says, until there is none; in a thread, which shows that Python is alive."""
+        """Does as the parent says, until there is none; in a thread, which shows that Python is alive.
+
+        It does not show that the event loop turns: an app that blocks it for a minute may have its reasons,
+        and is named by the watchdog, not killed. Frozen processes, and ones that hold the GIL in C, are silent.
+
+        A pipe that ends is a dead parent, killed even: then the worker stops as if it were told, and if
+        its app does not let go, this thread ends the process. One that is still starting ends at once.
+        """
         pulse = self.config.timeout_worker_healthcheck / 3 or None
         with contextlib.suppress(EOFError, OSError):
             while True:
@@ -71,7 +91,12 @@ class WorkerServer(Server):
 
 
 def work(config: Config, sockets: list[socket.socket], pipe: "Connection[bytes, bytes]") -> None:
-    """The life of a worker process. Its exit status is 3 if the app could not start, else 0."""
+    """The life of a worker process. Its exit status is 3 if the app could not start, else 0.
+
+    Called by `multiprocessing`, in a Python that was started afresh; `config` was pickled, and `sockets`
+    are duplicates of the parent's. Signals first, as Ctrl+C may come at any moment: with handlers in
+    place they are let through again. SIGTERM is not one of them; until the server takes it, it just ends us.
+    """
     for number in TERMINALS:
         signal.signal(number, nothing)
     if hasattr(signal, "pthread_sigmask"):
@@ -79,6 +104,8 @@ def work(config: Config, sockets: list[socket.socket], pipe: "Connection[bytes, 
     with contextlib.suppress(OSError):
         sys.stdin = open(0, closefd=False)  # noqa: SIM115 (multiprocessing took it, but pdb needs it)
     os.environ.pop("NOTIFY_SOCKET", None)  # one worker is not the service
+    # A process that an app had started in the background kept its worker's sockets: when all of us had
+    # ended, clients could still connect, and nobody answered.
     for sock in sockets:
         sock.set_inheritable(False)  # what the app starts must not hold on to it
     server = WorkerServer(config, pipe)
@@ -91,4 +118,7 @@ def work(config: Config, sockets: list[socket.socket], pipe: "Connection[bytes, 
 
 
 def nothing(sig: int, frame: FrameType | None) -> None:
-    """A handler, where one is needed: an ignored signal would be ignored by the app's subprocesses too."""
+    """A handler, where one is needed: an ignored signal would be ignored by the app's subprocesses too.
+
+    execve(2) resets a signal that is handled, and leaves one that is ignored (signal(7)).
+    """

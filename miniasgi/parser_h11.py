@@ -1,8 +1,12 @@
 """Bytes to events with h11: pure Python, readable down to the last line.
 
-Owns an `h11.Connection` per message and the bytes of a head in the making. Knows no event loop,
-no socket, no ASGI. h11 reads and never writes here; where it is kinder than RFC 9112, we say no
-before it says yes.
+Owns an `h11.Connection` per message and the bytes of a head in the making. Knows no event loop, no socket, no ASGI.
+h11 reads and never writes here; where it is kinder than RFC 9112, we say no before it says yes.
+
+A connection per message, as h11 wants to see both directions before it begins the next one, and our responses do not
+go through it. What it is kind to: bare line feeds and folded lines, which old clients sent, and repeated lengths, of
+which it shows one. A proxy before us may be kind in another way, and between two kinds of kindness a request is
+smuggled.
 """
 
 import re
@@ -13,7 +17,7 @@ import h11
 from .events import END, BadRequest, Body, Event, Request
 from .rules import Limits
 
-_HEAD_END = b"\r\n\r\n"
+_HEAD_END = b"\r\n\r\n"  # the empty line behind the last field
 # A bare LF or CR, a folded line, a control character: RFC 9112 2.2 and 5.2, RFC 9110 5.5.
 _LAX = re.compile(rb"(?<!\r)\n|\r(?=[^\n])|\n[ \t]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 # What h11 would merge into one: two framing fields, or a list of lengths (RFC 9112 6.3).
@@ -22,14 +26,17 @@ _MERGED = re.compile(rb"\ncontent-length:[^\r]*,|%b.*%b" % (_FRAMING, _FRAMING),
 
 
 class H11Parser:
-    """The parser of one connection (RFC 9112). `feed` it bytes, iterate over the events."""
+    """The parser of one connection (RFC 9112). `feed` it bytes, iterate over the events.
+
+    `limits.head` bounds what is kept, in bytes: of a head, of chunk framing, of a trailer section.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self.head = b""
-        self.skipped = 0  # bytes of empty lines before it
+        self.head = b""  # as far as it has come
+        self.skipped = 0  # bytes of empty lines before it: without a bound, they could go on for ever
         self.message: h11.Connection | None = None  # None: in a head, or before one
-        self.unread = b""
+        self.unread = b""  # see `Parser`
         self.chunked = False
         self.tail = b""  # the latest bytes of a chunked message, to judge its trailer section by
 
@@ -37,7 +44,11 @@ class H11Parser:
         return f"<H11Parser {'in a body' if self.message else f'{len(self.head)} bytes of head'}>"
 
     def feed(self, data: bytes) -> Iterator[Event]:
-        """Yields the events that `data` completes; raises `BadRequest` after those before it."""
+        """Yields the events that `data` completes; raises `BadRequest` after those before it.
+
+        A generator: it parses as far as it is asked. Behind the last event taken, all is bytes still, so that of a
+        thousand pipelined requests one is made at a time.
+        """
         try:
             while data:
                 if self.message is None:
@@ -51,12 +62,16 @@ class H11Parser:
             raise BadRequest(error.error_status_hint, str(error)) from None
 
     def _gather_head(self, data: bytes) -> bytes:
-        """Collects bytes until the head ends; gives the bytes after it."""
+        """Collects bytes until the head ends; gives the bytes after it. Or raises `BadRequest`, as soon as it can.
+
+        h11 gets a head only when it is whole and clean. Each search goes on where the last one ended (`seen`): a
+        client that sends byte by byte would cost the square of its head otherwise.
+        """
         seen = len(self.head)
         # Empty lines before a request line are to be ignored (RFC 9112 2.2).
         self.head = (self.head + data).lstrip(b"\r\n")
         self.skipped += seen + len(data) - len(self.head)
-        end = self.head.find(_HEAD_END, max(0, seen - len(_HEAD_END)))
+        end = self.head.find(_HEAD_END, max(0, seen - len(_HEAD_END)))  # b"\r\n\r" may have been there
         head = self.head if end < 0 else self.head[: end + len(_HEAD_END)]
         if len(head) + self.skipped > self.limits.head:
             raise self.limits.overrun(len(head.partition(b"\r\n")[0]))
@@ -73,6 +88,7 @@ class H11Parser:
         return rest
 
     def _request(self, message: h11.Connection) -> Request:
+        """The head that h11 has read, in our words: bytes and str, where h11 has subclasses of its own."""
         head = message.next_event()
         assert isinstance(head, h11.Request)  # the whole head is there: nothing else can come
         version, target = head.http_version.decode("ascii"), bytes(head.target)
@@ -81,7 +97,12 @@ class H11Parser:
         return Request(head.method.decode("ascii"), target, version, headers)
 
     def _content(self, message: h11.Connection, data: bytes) -> Generator[Event, None, bytes]:
-        """Yields the content in `data`; returns the bytes that belong to the next message."""
+        """Yields the content in `data`; returns the bytes that belong to the next message.
+
+        h11 tells how many trailer fields it has read, and is as kind to them as to a head. So the last bytes of the
+        message, kept in `tail`, must be that many clean lines: b"0\\r\\nA: b\\r\\n\\r\\n" for one. Raises
+        `BadRequest` in place of END if they are not.
+        """
         if data:  # to h11, no bytes are the end of the stream
             message.receive_data(data)
             if self.chunked:

@@ -23,7 +23,12 @@ logger = logging.getLogger("miniasgi.error")
 
 
 class Parser(Protocol):
-    """Bytes to events; raises `BadRequest` after the events before it."""
+    """Bytes to events; raises `BadRequest` after the events before it.
+
+    `Parser(limits)` is for one connection. `feed(data)` gives an iterator over the events that `data` completes,
+    which works as it is asked: take all of it, or be done with the parser, before you feed it again. However the
+    bytes are cut, the events are the same, but for the cuts in content.
+    """
 
     def __init__(self, limits: Limits) -> None: ...
 
@@ -34,7 +39,11 @@ class Parser(Protocol):
 
 
 class Exchange(Protocol):
-    """What the access log tells of: an answered request, or a WebSocket that was accepted, refused or closed."""
+    """What the access log tells of: an answered request, or a WebSocket that was accepted, refused or closed.
+
+    `began` is `perf_counter`, in seconds; `sent` counts bytes of content or of frames; `status` is that of the
+    response, or the code of a WebSocket's close, and 0 if the client left before there was any.
+    """
 
     scope: Scope
     request: Request
@@ -47,7 +56,10 @@ class Exchange(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Deadlines for a client, in seconds; `math.inf` for none."""
+    """Deadlines for a client, in seconds; `math.inf` for none (0, to the options of the first two).
+
+    None is for the app: how long its work may take is not for a server to know.
+    """
 
     head: float = 10.0  # from the first byte (or the connection) to the end of the head
     body: float = 60.0  # without any content, while the app waits for it
@@ -56,19 +68,23 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class WebSocketOptions:
-    """Limits of a WebSocket, in bytes, messages and seconds (`math.inf` for none)."""
+    """Limits of a WebSocket, in bytes, messages and seconds (`math.inf` for none): `--ws-*`."""
 
     max_size: int = 16777216  # of a message
     max_queue: int = 32  # messages that the app has not taken
     ping_interval: float = 20.0  # since the last pong
-    ping_timeout: float = 20.0
-    per_message_deflate: bool = True
+    ping_timeout: float = 20.0  # from a ping to its pong
+    per_message_deflate: bool = True  # if the client offers it (RFC 7692)
     enabled: bool = True  # else upgrades are ignored
 
 
 @dataclass(slots=True)
 class Service:
-    """What all connections of one server share, and what they tell it."""
+    """What all connections of one server share, and what they tell it.
+
+    One per server, in one thread. The server fills it before it accepts, and looks at `connections` and `tasks` when
+    it stops: it waits until both are empty. Connections read the rest, and change nothing but those two.
+    """
 
     app: App
     loop: asyncio.AbstractEventLoop
@@ -80,25 +96,29 @@ class Service:
     header_lines: HeaderLines = field(default_factory=HeaderLines)
     tls: Tls | None = None
     root_path: str = ""
-    state: dict[str, Any] = field(default_factory=dict)
+    state: dict[str, Any] = field(default_factory=dict)  # of the lifespan; each scope gets a copy (L6)
     concurrency: int | None = None  # tasks of the app at one time
     reset_contextvars: bool = False
     cancel_on_disconnect: bool = False
-    connections: "set[Any]" = field(default_factory=set)
-    tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    log: Callable[[Exchange], None] = lambda exchange: None
+    connections: "set[Any]" = field(default_factory=set)  # each has `shutdown`, `leave` and `abort`
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)  # calls of the app that have not ended
+    log: Callable[[Exchange], None] = lambda exchange: None  # one line of the access log
     on_finished: Callable[[], None] = lambda: None  # one more request or WebSocket
-    closing: bool = False
+    closing: bool = False  # the server stops: each response is the last one of its connection
 
     @property
     def is_full(self) -> bool:
-        """True if the app has enough to do."""
+        """True if the app has enough to do. Counts calls, not connections: an idle one is no work."""
         return self.concurrency is not None and len(self.tasks) >= self.concurrency
 
     def start(self, answer: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
-        """Starts a call of the app; None if it is over. On Python 3.12+ it runs right here until it first has to wait.
+        """Starts a call of the app; None if it is over. On Python 3.12+ it runs right here until it has to wait.
 
-        That saves a turn of the event loop per request, and a system call when the app never waits.
+        That saves a turn of the event loop per request, and a system call when the app never waits. Whoever calls
+        must be ready to be called back from inside: a response may be complete when this returns.
+
+        `tasks` keeps it alive: the loop itself keeps tasks only weakly. An empty context (`--reset-contextvars`)
+        keeps from the app what the program has set.
         """
         context = contextvars.Context() if self.reset_contextvars else None
         if sys.version_info >= (3, 12):
@@ -113,7 +133,10 @@ class Service:
 
 
 def log_failure(call: str, error: BaseException, client_left: bool = False) -> None:
-    """Logs what a call of the app raised; no error if that is because its client has left (H24, W10)."""
+    """Logs what a call of the app raised; no error if that is because its client has left (H24, W10).
+
+    `call` begins the line: "GET /: the app". The traceback begins in the app.
+    """
     if client_left:
         logger.debug("%s ended with %r: its client had left", call, error)
     else:

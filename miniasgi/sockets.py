@@ -2,6 +2,9 @@
 
 Owns TCP and unix addresses, and the sentences for what can be wrong with them. Knows no event loop
 and no server: a bound socket refuses connections until somebody listens on it.
+
+So there are two moments, and the app starts between them. The address is ours from the first; the
+kernel accepts clients from the second (listen(2)), and holds up to `backlog` of them for us.
 """
 
 import errno
@@ -18,12 +21,17 @@ _NO_SUCH_FAMILY = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)  # "::1" in a contai
 
 
 def bind(config: Config) -> list[socket.socket]:
-    """The sockets that the options ask for, bound and not yet listening; ConfigError if they cannot be had."""
+    """The sockets that the options ask for, bound and not yet listening; ConfigError if they cannot be had.
+
+    The first of `fd`, `uds`, systemd's sockets, and `host` with `port` that there is. What was passed to us
+    may listen already. All are the caller's, to be given to `release`; if one fails, all are closed.
+    """
     sockets: list[socket.socket] = []
     where = f"cannot listen on {config.host}:{config.port}"
     try:
         if config.fd is not None:
             where = f"--fd {config.fd}"
+            # A duplicate: the descriptor is another's, who may go on with it when we have closed ours.
             sockets.append(socket.socket(fileno=os.dup(config.fd)))
         elif config.uds is not None:
             where = f"--uds {config.uds}"
@@ -32,7 +40,7 @@ def bind(config: Config) -> list[socket.socket]:
             sockets = passed
         else:
             _bind_tcp(config.host, config.port, sockets)
-    except (OSError, UnicodeError) as error:
+    except (OSError, UnicodeError) as error:  # the latter from the IDNA codec, for a host such as "a..b"
         for sock in sockets:
             sock.close()
         raise ConfigError(f"{where}: {reason(error)}") from None
@@ -40,7 +48,12 @@ def bind(config: Config) -> list[socket.socket]:
 
 
 def release(sockets: list[socket.socket], config: Config) -> None:
-    """Closes what `bind` gave, and removes the path of a unix socket; once, as it may be another server's then."""
+    """Closes what `bind` gave, and removes the path of a unix socket; once, as it may be another server's then.
+
+    `sockets` is emptied, and that is how a second call knows. (A supervisor calls when it begins to stop,
+    and again when its workers have ended: by then the path may be its successor's.) The path goes
+    first: who finds one should find somebody there.
+    """
     if sockets and config.uds is not None and config.fd is None:
         Path(config.uds).unlink(missing_ok=True)
     while sockets:
@@ -48,7 +61,10 @@ def release(sockets: list[socket.socket], config: Config) -> None:
 
 
 def _bind_tcp(host: str, port: int, sockets: list[socket.socket]) -> None:
-    """Adds a socket for every address of a host: that of `localhost` in IPv4, say, and that in IPv6."""
+    """Adds a socket for every address of a host: that of `localhost` in IPv4, say, and that in IPv6.
+
+    No host is every interface. OSError if one of the addresses is in use, or if none is this machine's.
+    """
     found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     for family, _, _, _, name in dict.fromkeys(found):
         try:
@@ -63,6 +79,12 @@ def _bind_tcp(host: str, port: int, sockets: list[socket.socket]) -> None:
 
 
 def _bound(family: int, name: tuple[str | int, ...]) -> socket.socket:
+    """A TCP socket at this very address, and no other.
+
+    SO_REUSEADDR: a new server need not wait until connections of the last are out of TIME-WAIT (RFC 9293
+    3.3.2). It also lets two be bound as long as neither listens, so that `listen` may fail as well.
+    IPV6_V6ONLY (RFC 3493 5.3): "::" shall not take the port in IPv4 too, which has a socket of its own.
+    """
     with socket.socket(family, socket.SOCK_STREAM) as sock:
         if os.name == "posix":  # elsewhere it would let two servers share the port
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -73,7 +95,13 @@ def _bound(family: int, name: tuple[str | int, ...]) -> socket.socket:
 
 
 def _bind_unix(path: str) -> socket.socket:
-    """A unix socket at `path`; a stale one of a dead server is replaced, nothing else is."""
+    """A unix socket at `path`; a stale one of a dead server is replaced, nothing else is.
+
+    A server that was killed leaves its path behind, and bind(2) takes none that exists. Nobody can see
+    if it is stale but by connecting: if nobody listens, that is refused. (A server that is bound, and
+    whose app still starts, cannot be told from a dead one.) The new socket keeps the former's mode.
+    OSError for a file of another kind, whoever put it there, and for a path with a server.
+    """
     mode = 0o666  # as uvicorn: whoever may enter the directory may connect
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         if os.path.exists(path):
@@ -89,7 +117,7 @@ def _bind_unix(path: str) -> socket.socket:
 
 
 def address(sock: socket.socket, scheme: str) -> str:
-    """Where a socket can be reached: `http://127.0.0.1:8000`, `unix:/run/app.sock`."""
+    """Where a socket can be reached: `http://127.0.0.1:8000`, `http://[::1]:8000`, `unix:/run/app.sock`."""
     name = sock.getsockname()
     if not isinstance(name, tuple):
         return f"unix:{name}"
@@ -98,5 +126,5 @@ def address(sock: socket.socket, scheme: str) -> str:
 
 
 def reason(error: Exception) -> str:
-    """Why the system said no, without its number."""
+    """Why the system said no, without its number: in small letters, to stand behind a colon."""
     return str(getattr(error, "strerror", None) or error).lower()

@@ -2,6 +2,8 @@
 
 Owns both protocols: sockets that are there before us, and messages of how we are. Knows no option
 and no server. Where there is no systemd, nothing happens.
+
+Both are environment variables and sockets: no library of systemd is needed.
 """
 
 import contextlib
@@ -16,7 +18,13 @@ _FIRST = 3  # the number of the first descriptor; those of the others follow
 def listen_fds() -> list[socket.socket]:
     """Duplicates of the sockets that are passed to this very process, listening; none if none are.
 
-    The environment stays as it is: with a process id in it, it means nothing to a child.
+    The environment stays as it is: with a process id in it, it means nothing to a child. Whoever asks twice
+    gets other duplicates, and the originals stay open: systemd's socket outlives every server on it, and
+    a client that comes between two of them waits, and is not refused.
+
+    ConfigError if what was passed is no stream socket that listens: `ListenDatagram=` in place of
+    `ListenStream=`, say, or `Accept=yes`, which passes a connection. Only for our own process id is a
+    word of it believed (LISTEN_PID): a child of ours inherits the variables, and not the sockets.
     """
     if os.environ.get("LISTEN_PID") != str(os.getpid()):
         return []
@@ -38,7 +46,12 @@ def listen_fds() -> list[socket.socket]:
 
 
 def notify(state: str) -> None:
-    """Says `READY=1`, say, to whoever started us and wants to know (`Type=notify`); never fails."""
+    """Says `READY=1`, say, to whoever started us and wants to know (`Type=notify`); never fails.
+
+    One datagram of ASCII, lines of `NAME=value`, to the unix socket in $NOTIFY_SOCKET. That nobody hears
+    it is no reason to serve nobody: systemd itself ends what does not get ready in time.
+    """
+    # "@" stands for the zero byte of an abstract address, as no variable can have one: unix(7).
     if where := os.environ.get("NOTIFY_SOCKET"):
         name = "\0" + where[1:] if where.startswith("@") else where
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:

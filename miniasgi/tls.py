@@ -2,6 +2,8 @@
 
 Owns an `ssl.SSLContext`, the renewal of its certificate, and the `tls` extension of a scope. Knows no
 option, no event loop and no HTTP: the loop encrypts, and whoever reads the options gives the files.
+
+A `Connection` never sees a byte of TLS: asyncio and uvloop put OpenSSL between the socket and it.
 """
 
 import functools
@@ -11,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+# As on the wire (RFC 8446 4.2.1), which is what the extension wants, by their names in OpenSSL.
 _VERSIONS = {"TLSv1": 0x0301, "TLSv1.1": 0x0302, "TLSv1.2": 0x0303, "TLSv1.3": 0x0304}
 # How OpenSSL names the types of a distinguished name, and how RFC 4514 section 3 does.
 _SHORT_NAMES = {
@@ -24,13 +27,19 @@ _SHORT_NAMES = {
     "domainComponent": "DC",
     "userId": "UID",
 }
+# The first of a file is the server's own, and those that it was signed with follow, as OpenSSL wants it
+# (SSL_CTX_use_certificate_chain_file(3)). A key may stand in front of it, in the same file.
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n?", re.DOTALL)
 _SPECIAL = re.compile(r'^[ #]|[,+"\\<>;]| $')  # what RFC 4514 section 2.4 escapes
 
 
 @dataclass
 class Tls:
-    """The TLS of a server: a context, and where its certificate is from, if that is known."""
+    """The TLS of a server: a context, and where its certificate is from, if that is known.
+
+    It is not if a program made the context itself: then `load` does nothing, and apps see no
+    certificate of the server. (Python's ssl module does not tell which one a context has.)
+    """
 
     context: ssl.SSLContext
     certfile: str | Path | None = None
@@ -41,7 +50,8 @@ class Tls:
     def load(self) -> None:
         """(Re)reads the certificate; connections that are open keep the one that they began with.
 
-        OSError (ssl.SSLError, too) if it cannot be used, and then the former one stays.
+        OSError (ssl.SSLError, too) if it cannot be used, and then the former one stays: a tool that renews
+        writes two files, and SIGHUP may come between them, when key and certificate are no pair.
         """
         if self.certfile is None:
             return
@@ -54,11 +64,19 @@ class Tls:
 
     @functools.cached_property
     def _cipher_suites(self) -> dict[str, int]:
-        """The numbers that IANA has given to the ciphers of the context, by their names in OpenSSL."""
+        """The numbers that IANA has given to the ciphers of the context, by their names in OpenSSL.
+
+        OpenSSL has them in the low 16 bits of its own ids. The list is made once, and not for each
+        connection as it was before.
+        """
         return {cipher["name"]: cipher["id"] & 0xFFFF for cipher in self.context.get_ciphers()}
 
     def extension(self, connection: ssl.SSLObject) -> dict[str, Any]:
-        """The `tls` extension for one connection.
+        """The `tls` extension for one connection, whose handshake is over (E5).
+
+        `server_cert` and the chain are PEM, `client_cert_name` is a name as in RFC 4514; `tls_version` and
+        `cipher_suite` are 16-bit numbers as on the wire, 0x0304 and 0x1301 say. None for what OpenSSL
+        does not tell. The same dict is for all requests of the connection: whoever gives it away copies it.
 
         The chain of a client is what its own certificate was verified with from Python 3.13 on,
         before that its own certificate alone. `client_cert_error` is always None: a certificate
@@ -80,7 +98,11 @@ class Tls:
 
 
 def _distinguished_name(certificate: dict[str, Any]) -> str:
-    """The subject of a certificate as RFC 4514 section 2 writes it: the last part first."""
+    """The subject of a certificate as RFC 4514 section 2 writes it: the last part first, `CN=Ada,C=GB`.
+
+    `certificate` is what `SSLObject.getpeercert()` gives. What a name contains is the client's choice:
+    unescaped, a common name of "Ada,O=Admins" would pass for membership of an organisation.
+    """
     parts = []
     for part in certificate.get("subject", ()):
         pairs = [f"{_SHORT_NAMES.get(name, name)}=" + _SPECIAL.sub(r"\\\g<0>", value) for name, value in part]

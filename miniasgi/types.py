@@ -11,6 +11,7 @@ Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+"""Called once per request, WebSocket or lifespan (A1); `scope["type"]` says which (A2)."""
 
 Headers: TypeAlias = list[tuple[bytes, bytes]]
 """Lower-case names, values without outer white space, in the order received (ASGI HTTP 2.5)."""

@@ -63,6 +63,7 @@ def line_of(frame: FrameType, end: CodeType | None = None) -> Line:
 
 
 def is_apps(file: str) -> bool:
+    """True for a file that the user can change: what is blamed must be what can be mended."""
     return not file.startswith(_FOREIGN) and not any(directory in file for directory in _INSTALLED)
 
 
@@ -76,7 +77,10 @@ def described(line: Line) -> str:
 
 @dataclasses.dataclass(slots=True)
 class _Hold:
-    """What one callback does to the loop, as far as we have seen; times on the monotonic clock."""
+    """What one callback does to the loop, as far as we have seen; times on the monotonic clock.
+
+    Written by the watching thread, but for `ended`, which the loop's thread sets, and nobody else.
+    """
 
     task: str
     since: float
@@ -93,7 +97,7 @@ class _Hold:
 class Watchdog:
     """Logs a warning whenever one callback holds the event loop for more than `threshold` seconds.
 
-    With a threshold of 0 it does nothing.
+    With a threshold of 0 it does nothing: there is no thread then, and no cost. For one loop, once.
     """
 
     def __init__(self, threshold: float) -> None:
@@ -105,7 +109,10 @@ class Watchdog:
         self._hold: _Hold | None = None
 
     def start(self) -> None:
-        """Watches the running loop of this thread from now on."""
+        """Watches the running loop of this thread from now on; RuntimeError if none is running.
+
+        The thread is a daemon, and ends with its loop if nobody stops it: it keeps no process alive.
+        """
         if self._threshold > 0:
             loop = asyncio.get_running_loop()
             loop.call_soon(self._note_caller)
@@ -115,15 +122,17 @@ class Watchdog:
             self._thread.start()
 
     def stop(self) -> None:
-        """Returns when the thread has ended, which is soon."""
+        """Returns when the thread has ended, which is soon, with the last block told. Also without a start."""
         if self._thread is not None:
             self._stopping.set()
             self._thread.join()
 
     def _note_caller(self) -> None:
+        """Called by the loop: the frame outside of this one is that which it calls all of its callbacks from."""
         self._caller = sys._getframe(1).f_code
 
     def _watch(self, loop: asyncio.AbstractEventLoop, ident: int) -> None:
+        """In a thread: looks at the thread `ident`, in which the loop runs, once per period."""
         now, worked = time.monotonic(), time.process_time()
         while not self._stopping.wait(self._period) and not loop.is_closed():
             due, worked_before = now + self._period, worked
@@ -161,6 +170,7 @@ class Watchdog:
             self._warn(hold, now, "more than ")
 
     def _sleeps(self, frame: FrameType) -> bool:
+        """True if the loop waits for something to happen: to ask it a question would wake it up."""
         return frame.f_code is self._caller or frame.f_globals.get("__name__") in _BEDROOMS
 
     def _warn(self, hold: _Hold, end: float, more_than: str = "") -> None:

@@ -3,6 +3,9 @@
 Owns the way between the two: gunicorn's settings become a `Config`, its signals reach a `Server`, and
 its arbiter hears a heartbeat. Knows no socket and no byte. Nobody but gunicorn imports it, and nothing
 else here knows of gunicorn.
+
+gunicorn's arbiter is what `supervisor.py` is here: it binds, forks, counts and kills. Its words are
+signals, and the time of a file that each worker touches.
 """
 
 import asyncio
@@ -28,6 +31,7 @@ class _Server(Server):
     worker: "MiniasgiWorker"
 
     def on_accepting(self, sockets: list[Any]) -> None:
+        """The arbiter has said where; that the app has started is for `run` to know."""
         self.worker.booted = True  # from now on a failure is worth another try
 
     def on_stopping(self) -> None:
@@ -35,12 +39,21 @@ class _Server(Server):
 
 
 class MiniasgiWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
-    """A process of gunicorn's that serves. A subclass may set more options of `Config`."""
+    """A process of gunicorn's that serves. A subclass may set more options of `Config`.
+
+    Its CONFIG_KWARGS win over what gunicorn's settings have become. Logs, TLS, the address, `--timeout`,
+    `--graceful-timeout`, `--keep-alive`, `--max-requests` and `--forwarded-allow-ips` are gunicorn's.
+    """
 
     CONFIG_KWARGS: dict[str, Any] = {}  # noqa: RUF012  # as it is named in uvicorn's
 
     def run(self) -> None:
-        """Serves until told to stop. Exits so that gunicorn gives up, too, if that cannot begin."""
+        """Serves until told to stop. Exits so that gunicorn gives up, too, if that cannot begin.
+
+        With WORKER_BOOT_ERROR the arbiter halts; with any other status it would fork the next, which fails
+        as well, without end. Not if we were told to stop while starting: that is no failure.
+        """
+        # gunicorn has set it just before, as its own workers cannot fail any more when they run.
         self.booted = False
         try:
             server = _Server(self._config())
@@ -55,7 +68,12 @@ class MiniasgiWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
             raise SystemExit(Arbiter.WORKER_BOOT_ERROR)
 
     async def _serve(self, server: Server) -> None:
-        """Serves, and tells the arbiter meanwhile that the event loop turns."""
+        """Serves, and tells the arbiter meanwhile that the event loop turns.
+
+        From within the loop: if the app blocks it for longer than `--timeout`, there is no heartbeat, and
+        the arbiter kills the worker, as gunicorn's users expect. While the app starts, the loop turns, so
+        that a start may take its time. A worker whose arbiter was killed has another parent: it stops.
+        """
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self.log.reopen_files)
         serving = asyncio.create_task(server.serve([listener.sock for listener in self.sockets]))
         while not serving.done():
@@ -72,6 +90,11 @@ class MiniasgiWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
         server.should_exit = server.force_exit = True
 
     def _config(self) -> Config:
+        """gunicorn's settings as ours; ConfigError for a mistake in CONFIG_KWARGS.
+
+        Its loggers' handlers become ours, before a line is written: one format, one file, and SIGUSR1 has
+        them opened anew. Times are seconds in both.
+        """
         for ours, theirs in (logs.error_logger, self.log.error_log), (logs.access_logger, self.log.access_log):
             ours.handlers, ours.propagate = theirs.handlers, False
             ours.setLevel(theirs.level)
