@@ -87,6 +87,8 @@ def main() -> None:
     parser.add_argument("workload", nargs="?", default="plaintext")
     parser.add_argument("--functions", action="store_true", help="each function, not each module")
     asked = parser.parse_args()
+    if sys.version_info < (3, 12):
+        parser.error("sys.monitoring is new in Python 3.12")
     counts = uvloop.run(counted(WORKLOADS[asked.workload]))
     if not asked.functions:
         modules = Counter[str]()
