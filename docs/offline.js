@@ -18,6 +18,10 @@ if (location.protocol === "file:") {
       this.addEventListener("message", listener);
     }
 
+    terminate() {
+      this.inside.frameElement.remove();
+    }
+
     postMessage(data) {
       this.ready.then(() => this.inside.onmessage({ data }));
     }

@@ -72,7 +72,7 @@ def test_the_examples_it_names_would_run(app: str) -> None:
 def test_the_files_it_names_exist() -> None:
     for name in re.findall(r"\]\(([^)]+)\)", README):
         assert (ROOT / name).exists(), name
-    order = re.search(r"In this order: (.*?)\.\n", README, re.DOTALL)
+    order = re.search(r"In this order .*?: (.*?); then", README, re.DOTALL)
     assert order
     for name in re.findall(r"`(\w+)`", order[1]):
         assert (ROOT / "miniasgi" / f"{name}.py").exists(), name

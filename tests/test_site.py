@@ -100,8 +100,8 @@ def test_no_page_is_wider_than_a_screen_or_a_phone_and_code_is_readable_light_an
 # The text of code that has too little contrast to its background (WCAG 2.2, 1.4.3: 3 to 1 is for large text).
 FAINT = r"""
 const light = (text, under) => {
-  const [r, g, b, a = 1] = text.match(/[\\\\d.]+/g).map(Number);
-  const [ur, ug, ub] = under ? under.match(/[\\\\d.]+/g).map(Number) : [0, 0, 0];
+  const [r, g, b, a = 1] = text.match(/[\d.]+/g).map(Number);
+  const [ur, ug, ub] = under ? under.match(/[\d.]+/g).map(Number) : [0, 0, 0];
   const part = (value, below) => {
     const mixed = (value * a + below * (1 - a)) / 255;
     return mixed <= 0.04045 ? mixed / 12.92 : ((mixed + 0.055) / 1.055) ** 2.4;
@@ -125,11 +125,16 @@ return [...faint];
 
 @pytest.mark.skipif(bool(MISSING), reason=MISSING)
 def test_the_search_works_from_a_disk(reader: Window) -> None:
-    reader.run("document.querySelector('.md-search__button').click()")
-    reader.run("document.activeElement.focus()")
-    box = (
-        "return [...document.querySelectorAll('*')].map(each => each.shadowRoot?.querySelector('input')).find(Boolean)"
-    )
-    reader.run(box).send_keys("backpressure")
-    found = "return [...document.querySelectorAll('*')].map(each => each.shadowRoot?.textContent ?? '').join('')"
-    eventually(lambda: "The protocol" in reader.run(found))
+    script = """
+const roots = () => [...document.querySelectorAll("*")].map(each => each.shadowRoot).filter(Boolean);
+if (!roots().some(root => root.activeElement)) document.querySelector(".md-search__button").click();
+for (const root of roots()) {
+  const box = root.querySelector("input");
+  if (!box || box.value === "backpressure") continue;
+  box.value = "backpressure";
+  box.dispatchEvent(new Event("input", { bubbles: true }));
+}
+return roots().map(root => root.textContent).join("");
+"""
+    # Until the page listens: a person would click and type once more, too.
+    eventually(lambda: "Backpressure, by hand" in reader.run(script))
