@@ -1,5 +1,6 @@
 """Workers and reload, as seen from outside: real processes, signals, and requests in flight."""
 
+import itertools
 import math
 import os
 import shutil
@@ -477,7 +478,14 @@ def test_a_worker_that_served_enough_is_replaced_before_it_ends(serve: Callable[
 
 def test_a_saved_file_is_served(serve: Callable[..., Spawned], tmp_path: Path) -> None:
     server = serve("--reload")
-    first = pid_of(server)
+    first, moments = pid_of(server), itertools.count(1)
+
+    def is_watched() -> bool:
+        moment = next(moments)
+        os.utime(tmp_path / "app.py", (moment, moment))
+        return "Changed: app.py" in server.log
+
+    eventually(is_watched)  # nobody says when the watching has begun: change something until it is seen
     for text in ("one", "two"):
         (tmp_path / "app.py").write_text(APP.replace("str(os.getpid())", repr(text)))
         eventually(lambda text=text: server.connect().ask(get("/", "Connection: close")).body.decode() == text)
