@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from google.protobuf import json_format
-from hypothesis import given
+from hypothesis import given, settings
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from miniasgi.importer import ConfigError
@@ -140,6 +140,7 @@ def test_begins_and_ends_balance_and_nest(sample: Any, folder: Path) -> None:
     assert assert_nested(saved(folder, ".perfetto.json", made)) == len(made.hops)
 
 
+@settings(deadline=None)
 @given(made=traces)
 def test_they_do_whatever_overlaps(made: Trace, folder: Path) -> None:
     file = saved(folder, ".perfetto.json", made)
@@ -228,6 +229,7 @@ def test_spans_of_several_traces_have_ids_of_their_own(folder: Path) -> None:
     assert len(set(ids)) == len(ids) == 4
 
 
+@settings(deadline=None)
 @given(made=traces)
 def test_the_parents_are_those_of_the_tree(made: Trace, folder: Path) -> None:
     root, *spans = spans_of(saved(folder, ".otlp.json", made))
