@@ -92,6 +92,7 @@ class Connection(asyncio.Protocol):
         self._streamed = 0.0  # when a piece was last written, or first held back; `perf_counter`, in seconds
         # Input, from bytes that nobody has parsed to content that nobody has taken:
         self._input = _HEAD
+        self._ended = False  # the client has sent all that it will send
         self._backlog = b""  # bytes behind those that the parser has been fed with
         self._events: Iterator[Event] = iter(())  # what it has not said of those; exhausted before it is fed again
         self._content = 0  # bytes of this request's, so far, whoever took them
@@ -137,10 +138,11 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The client sends no more: it has left, as far as anybody can tell (H25).
 
-        One that only shut down its writing side still gets its answer: True keeps ours open. False lets the
-        transport close. Both send a FIN, so that the app is told `http.disconnect`, and may answer all the same.
+        One that only shut down its writing side still gets its answers, also to what it has pipelined: True keeps
+        ours open. False lets the transport close. Both send a FIN, so that the app is told `http.disconnect`, and
+        may answer all the same.
         """
-        self._stop_input()
+        self._ended = True
         self.leave()
         return self._cycle is not None
 
@@ -180,18 +182,18 @@ class Connection(asyncio.Protocol):
         The app starts when all that came has been parsed, so that a small request is complete: its first `receive`
         has all the content, and need not wait.
 
-        A second request in the same bytes waits for its turn in the event loop: a client that pipelines a thousand
-        must not keep the others waiting.
+        A second request in the same bytes starts when the first is `finished`, and its app runs at the next turn of
+        the event loop: a client that pipelines a thousand does not keep the others waiting.
         """
         self._pull()
         if self._cycle is not None and self._cycle.task is None:
+            if self._ended and self._input is _BODY:  # the rest of its content will never come
+                self._cycle.leave()
             self._start(self._cycle)
-            if self._cycle is None:
-                self._pull()
-                if self._cycle is not None:
-                    self.service.loop.call_soon(self._advance)
-        if self._cycle is not None or self._backlog or not self._reading:
+        if self._backlog or not self._reading or (self._cycle is not None and self._cycle.unread):
             self._regulate()
+        if self._ended and self._cycle is None:  # all that came is answered
+            self._close()
 
     def _pull(self) -> None:
         """Takes events from the parser until a request is complete, or there are no more.
@@ -278,10 +280,7 @@ class Connection(asyncio.Protocol):
         socket.begin(early)
 
     def _start(self, cycle: Cycle) -> None:
-        """Calls the app, unless it has enough to do: then the client gets a 503 (`--limit-concurrency`).
-
-        An app that never waits has been `finished` when this returns, and `cycle.task` stays None.
-        """
+        """Calls the app, unless it has enough to do: then the client gets a 503 (`--limit-concurrency`)."""
         service = self.service
         if service.is_full:
             self._refuse(BadRequest(503, f"{service.concurrency} requests are being answered"))
@@ -372,6 +371,8 @@ class Connection(asyncio.Protocol):
     def took_body(self) -> None:
         """The app has taken its content: there may be room for more."""
         self._regulate()
+        if self._ended and self._cycle is not None:  # the request had been pipelined, and is the client's last word
+            self._cycle.leave()
 
     async def send_file(self, file: BinaryIO, count: int) -> None:
         """Sends `count` bytes of a file, from its beginning; the caller has written the head.
@@ -417,8 +418,7 @@ class Connection(asyncio.Protocol):
             if self._input is _COMPLETE:
                 self._input = _HEAD
             self._deadline.set(service.timeouts.keep_alive)
-            if cycle.task is not None:  # else we are inside of `_advance`
-                self._advance()
+            self._advance()
 
     # The server's side:
 

@@ -134,7 +134,6 @@ class WebSocket(asyncio.Protocol):
             self._refuse(error.status)
             return
         self.response.terms.keep_alive = False
-        # Before the start: an app that never waits accepts, and hears what came, inside of it.
         self._backlog = early
         self.task = self.service.start(self._run())
         self._advance()

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextvars
+import socket
+import sys
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -24,6 +26,7 @@ from .vocabulary import (
     echo,
     eventually,
     get,
+    handshake,
     post,
     read_body,
     request,
@@ -521,6 +524,76 @@ def test_a_client_that_only_shut_down_its_writing_side_gets_its_answer(serve: Se
     client.sock.shutdown(1)
     assert client.read_reply().body == b"still here"
     client.assert_closed()
+
+
+def test_what_it_has_pipelined_before_is_answered_too(serve: Serve) -> None:
+    paths: list[str] = []
+    contents: list[bytes] = []
+    ends: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        paths.append(scope["path"])
+        contents.append((await receive())["body"])
+        ends.append((await receive())["type"])  # the first one waits here until the client has ended
+        await answer(scope["path"].encode())(scope, receive, send)
+
+    client = serve(app).connect()
+    big = post(b"x" * 30_000, target="/3")
+    client.send(get("/1") + get("/2") + big + post(b"last", target="/4") + get("/begun")[:-2])
+    client.sock.shutdown(socket.SHUT_WR)
+    assert [client.read_reply().body for _ in range(4)] == [b"/1", b"/2", b"/3", b"/4"]
+    client.assert_closed()
+    assert paths == ["/1", "/2", "/3", "/4"]
+    assert contents == [b"", b"", b"x" * 30_000, b"last"]
+    assert ends == ["http.disconnect"] * 4
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks are new in Python 3.12")
+def test_a_task_factory_of_the_app_starts_none_of_our_tasks(serve: Serve) -> None:
+    """An app that runs inside of `Service.start` would be over before its connection knows of it."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        factory = asyncio.eager_task_factory if scope["path"] == "/1" else None
+        if scope["path"] != "/2":
+            asyncio.get_running_loop().set_task_factory(factory)
+        await answer(scope["path"].encode())(scope, receive, send)
+
+    client = serve(app).connect().send(get("/1") + get("/2") + get("/3"))
+    assert [client.read_reply().body for _ in range(3)] == [b"/1", b"/2", b"/3"]
+
+
+@pytest.mark.parametrize("come", [0, 1])
+def test_content_that_will_never_come_is_not_waited_for(serve: Serve, come: int) -> None:
+    """Neither by the app, nor by us: a deadline of a minute would be silence for a minute."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        while (await receive())["type"] == "http.request":
+            pass
+        await answer(scope["path"].encode())(scope, receive, send)
+
+    client = serve(app).connect().send(get("/1") + post(b"abc", target="/2")[: come - 3])
+    client.sock.shutdown(socket.SHUT_WR)
+    assert [client.read_reply().body for _ in range(2)] == [b"/1", b"/2"]
+    client.assert_closed()
+
+
+def test_a_websocket_behind_the_last_word_ends(serve: Serve) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await receive()
+            assert (await receive())["type"] == "http.disconnect"
+            await answer()(scope, receive, send)
+        else:
+            await send({"type": "websocket.accept"})
+            while (await receive())["type"] != "websocket.disconnect":
+                pass
+
+    server = serve(app)
+    client = server.connect().send(get() + handshake())
+    client.sock.shutdown(socket.SHUT_WR)
+    assert client.read_reply().status == 200
+    client.read_all()
+    eventually(lambda: not server.service.connections and not server.service.tasks)
 
 
 def test_cancel_on_disconnect_cancels_the_app(serve: Serve) -> None:

@@ -8,7 +8,6 @@ before a request's head is parsed is kept aside until the head says whose it is.
 import contextlib
 import socket
 import struct
-import sys
 from collections.abc import Iterator
 from time import perf_counter_ns
 from typing import Any
@@ -181,8 +180,7 @@ class WatchedConnection(Connection):
                 self.recorder.bind(scope, self.trace)
 
     def _start(self, cycle: Cycle) -> None:
-        if sys.version_info < (3, 12):
-            self._on_task()
+        self._on_task()
         super()._start(cycle)
 
     @quiet
