@@ -6,13 +6,15 @@ Scores are not measured again: they must be those that tests/test_ladder.py pins
 
 import contextlib
 import doctest
+import os
 import re
 import shlex
+import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,9 +22,10 @@ import pytest
 from examples.ladder.probes import PROBES
 from miniasgi.cycle import Phase
 from tools import book
+from tools.terminal import plain
 
 from .test_ladder import PASSES, ROWS
-from .vocabulary import eventually
+from .vocabulary import Spawned, eventually, get, spawned
 
 ROOT = Path(__file__).parent.parent
 CHAPTERS = sorted((ROOT / "docs" / "book").glob("[0-9][0-9]-*.md"))
@@ -95,18 +98,64 @@ def test_commands_print_what_is_shown(chapter: Path) -> None:
             assert seen.rstrip() == output.rstrip(), f"{command}\n{ran.stderr}"
 
 
-@pytest.mark.parametrize("chapter", LADDER, ids=lambda path: path.stem)
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
 def test_scores_are_those_that_are_pinned(chapter: Path) -> None:
-    number = str(int(chapter.stem[:2]))
-    scores = dict(commands(chapter.read_text()))
-    first, *lines = scores[f"{SCORE} {number}"].splitlines()
-    assert first == f"rung {number}: {len(PASSES[number])}/{len(PROBES)}, fails:"
-    assert set(" ".join(map(str.strip, lines)).split(", ")) == ROWS.keys() - PASSES[number]
-    if table := scores.get(SCORE):
+    scores = {c[len(SCORE) :].strip(): shown for c, shown in commands(chapter.read_text()) if c.startswith(SCORE)}
+    assert chapter not in LADDER or str(int(chapter.stem[:2])) in scores, "it tells the score of its rung"
+    if table := scores.pop("", None):
         rows = [line for line in table.splitlines() if line[:44].strip() in ROWS]
         assert {row[:44].strip(): row[44:].replace(" ", "") for row in rows} == {
             name: row[:6] for name, row in ROWS.items()
         }
+    for server, shown in scores.items():
+        first, *lines = shown.splitlines()
+        name = f"rung {server}" if server.isdecimal() else server
+        assert first == f"{name}: {len(PASSES[server])}/{len(PROBES)}, fails:"
+        assert set(" ".join(map(str.strip, lines)).split(", ")) == ROWS.keys() - PASSES[server]
+
+
+def logs(number: int) -> list[list[str]]:
+    """The logs that a chapter shows, plain."""
+    [chapter] = [chapter for chapter in CHAPTERS if chapter.stem.startswith(f"{number}-")]
+    shown = [fence for fence in fences(chapter.read_text(), "text") if re.match(r"(?:INFO|ERROR): ", fence)]
+    return [[plain(line) for line in fence.splitlines()] for fence in shown]
+
+
+def hello(directory: Path, *flags: str) -> AbstractContextManager[Spawned]:
+    """The server of these chapters, in a process whose log can be read."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return spawned(directory, "from examples.hello.main import app", "--port", "0", *flags, env=environment)
+
+
+def since(line: str, log: str) -> list[str]:
+    """What has been logged from this line on, plain."""
+    lines = [plain(line) for line in log.splitlines()]
+    return lines[lines.index(line) :]
+
+
+def test_a_server_logs_its_end_as_is_shown(tmp_path: Path) -> None:
+    [shown] = logs(13)
+    [access] = [line for line in shown if "GET" in line]
+    shown.remove(access)
+    with hello(tmp_path) as server:
+        server.connect().send(get("/count?to=3")).read_until(b"1\n")
+        server.signal(signal.SIGINT)
+        server.join()
+        assert since(shown[0], server.log) == shown
+        assert since(access, server.output) == [access]
+
+
+def test_a_supervisor_logs_deaths_and_renewals_as_is_shown(tmp_path: Path) -> None:
+    death, renewal = logs(15)
+    with hello(tmp_path, "--workers", "2") as server:
+        complete = "(?s:.*Application startup complete.){%d}"
+        server.wait_for(complete % 2)
+        os.kill(int(server.wait_for(r"Started server process \[(\d+)\]")[1]), signal.SIGKILL)
+        server.wait_for(complete % 3)
+        assert since(death[0], server.log) == death
+        server.signal(signal.SIGHUP)
+        server.wait_for("Finished server process")
+        assert since(renewal[0], server.log)[: len(renewal)] == renewal
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
