@@ -140,11 +140,12 @@ class Connection(asyncio.Protocol):
 
         One that only shut down its writing side still gets its answers, also to what it has pipelined: True keeps
         ours open. False lets the transport close. Both send a FIN, so that the app is told `http.disconnect`, and
-        may answer all the same.
+        may answer all the same; first it may take its content, if all of that is there.
         """
-        self._ended = True
-        self.leave()
-        return self._cycle is not None
+        self._ended, cycle = True, self._cycle
+        if cycle is None or not cycle.unread or self._input is not _COMPLETE or self.service.cancel_on_disconnect:
+            self.leave()
+        return cycle is not None
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing comes and nothing goes any more: reset, closed by us, or by the client.
@@ -228,6 +229,7 @@ class Connection(asyncio.Protocol):
             if self._content > self.service.limits.body:
                 raise over_body(self.service.limits.body)
             if cycle is not None:
+                cycle.response.terms.expects_continue = False  # it does not wait to be asked
                 cycle.feed(event.data)
             elif self._content > _DISCARD:  # nobody waits for it: the response was complete before it came
                 self._close(linger=True)
@@ -364,14 +366,13 @@ class Connection(asyncio.Protocol):
         terms = cycle.response.terms
         if terms.expects_continue and cycle.phase is Phase.START:
             terms.expects_continue = False
-            if not self._content:
-                self.write(CONTINUE)
+            self.write(CONTINUE)
         self._deadline.set(self.service.timeouts.body)
 
     def took_body(self) -> None:
         """The app has taken its content: there may be room for more."""
         self._regulate()
-        if self._ended and self._cycle is not None:  # the request had been pipelined, and is the client's last word
+        if self._ended and self._cycle is not None:  # which was kept from the app until now
             self._cycle.leave()
 
     async def send_file(self, file: BinaryIO, count: int) -> None:

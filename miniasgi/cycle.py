@@ -52,7 +52,7 @@ class Wire(Protocol):
 
 
 class Phase(enum.Enum):
-    """How far the response has come; `Cycle.send` is a `match` over these, and shows an app's mistake with them.
+    """How far the response has come; `Cycle.send` goes by these, and shows an app's mistake with them.
 
     START -> BODY -> DONE, or BODY -> TRAILERS -> DONE (H20); from any but DONE to FAILED. `_OVER` are the last two.
     """

@@ -98,7 +98,7 @@ class Supervisor:
 
     SIGINT and SIGTERM stop them gracefully, a second one at once. SIGHUP replaces them one by one,
     SIGTTIN and SIGTTOU change their number by one. While reloading, the old code is gone before the
-    new starts: no request after a save is answered by what was there before it.
+    new starts: once a change has been seen, no request is answered by what was there before it.
 
     `started` once a worker has accepted; False again when it gave up, so that the command ends with
     status 3. (uvicorn ends with 0, or starts dying workers for ever.) ConfigError, when it is made, for

@@ -161,6 +161,7 @@ def test_a_supervisor_logs_deaths_and_renewals_as_is_shown(tmp_path: Path) -> No
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
 def test_what_is_typed_into_python_answers_as_shown(chapter: Path) -> None:
     for number, fence in enumerate(fences(chapter.read_text(), "pycon")):
+        assert not re.search(r"^\.\.\.\n\.\.\. ", fence, re.MULTILINE), "to who types it, an empty line ends the block"
         test = doctest.DocTestParser().get_doctest(fence, {}, f"{chapter.stem} {number}", str(chapter), 0)
         assert doctest.DocTestRunner(verbose=False).run(test).failed == 0
 
@@ -191,6 +192,6 @@ def test_the_picture_of_the_cycle_has_its_phases() -> None:
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
 def test_the_classes_in_pictures_exist(chapter: Path) -> None:
     named = set(re.findall(r"\b(?:[A-Z][a-z]+){2,}\b", figures(chapter)))
-    source = "".join(path.read_text() for path in (ROOT / "miniasgi").rglob("*.py"))
+    source = "".join(path.read_text() for name in ("miniasgi", "examples") for path in (ROOT / name).rglob("*.py"))
     for name in named:
         assert re.search(rf"\b{name}\b", source), name

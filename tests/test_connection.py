@@ -14,7 +14,7 @@ import pytest
 
 import miniasgi
 from miniasgi.cycle import Cycle
-from miniasgi.types import Message, Receive, Scope, Send
+from miniasgi.types import App, Message, Receive, Scope, Send
 
 from .vocabulary import (
     START,
@@ -199,6 +199,13 @@ def test_no_100_continue_for_content_that_came_already(serve: Serve) -> None:
     client = server.connect().send(post(b"ab", "Expect: 100-continue")[:-1])
     eventually(lambda: server.call(lambda: any(c._content for c in server.service.connections)))
     assert client.send(b"b").read_reply().body == b"ab"
+
+
+@pytest.mark.parametrize("app", [echo, answer(b"no", 403)], ids=["reads", "refuses"])
+def test_who_did_not_wait_for_a_100_keeps_the_connection(serve: Serve, app: App) -> None:
+    """Where its content ends is beyond doubt, and so is where the next request begins."""
+    client = serve(app).connect().send(post(b"ab", "Expect: 100-continue") + post(b"cd"))
+    assert [reply.header(b"connection") for reply in (client.read_reply(), client.read_reply())] == [None, None]
 
 
 def test_no_100_continue_for_http_1_0(serve: Serve) -> None:
@@ -475,6 +482,7 @@ def test_H25_a_stream_to_a_client_that_left_ends_quietly(serve: Serve, caplog: p
 
 @pytest.mark.parametrize("more", [post(b"abc"), post(b"abc")[:-1], get() + get()], ids=["unread", "cut", "pipelined"])
 def test_H25_it_hears_it_with_content_unread_and_requests_waiting(serve: Serve, more: bytes) -> None:
+    """A client that is gone is; one that has closed may have shut down its writing side only."""
     heard: list[Message] = []
     started, left = threading.Event(), threading.Event()
 
@@ -487,7 +495,7 @@ def test_H25_it_hears_it_with_content_unread_and_requests_waiting(serve: Serve, 
     server = serve(app)
     client = server.connect().send(more)
     started.wait()
-    client.close()
+    client.abort()
     eventually(lambda: server.call(lambda: all(c._cycle.client_left for c in server.service.connections)))
     left.set()
     eventually(lambda: heard)
@@ -524,6 +532,36 @@ def test_a_client_that_only_shut_down_its_writing_side_gets_its_answer(serve: Se
     client.sock.shutdown(1)
     assert client.read_reply().body == b"still here"
     client.assert_closed()
+
+
+@pytest.mark.parametrize("cancel", [False, True])
+def test_it_has_its_content_heard_first(serve: Serve, cancel: bool) -> None:
+    """If all of it has come; unless the user says that such a client has left."""
+    heard: list[Message] = []
+    ended = threading.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            while not ended.is_set():
+                await asyncio.sleep(0.001)
+            heard.extend([await receive(), await receive()])
+            await answer(b"still here")(scope, receive, send)
+        except asyncio.CancelledError:
+            heard.append({"type": "cancelled"})
+            raise
+
+    server = serve(app, cancel_on_disconnect=cancel)
+    client = server.connect().send(post(b"abc"))
+    client.sock.shutdown(socket.SHUT_WR)
+    eventually(lambda: server.call(lambda: any(c._ended for c in server.service.connections)) or heard)
+    ended.set()
+    if cancel:
+        client.assert_closed()
+        assert heard == [{"type": "cancelled"}]
+    else:
+        assert client.read_reply().body == b"still here"
+        content = {"type": "http.request", "body": b"abc", "more_body": False}
+        assert heard == [content, {"type": "http.disconnect"}]
 
 
 def test_what_it_has_pipelined_before_is_answered_too(serve: Serve) -> None:

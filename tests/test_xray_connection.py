@@ -121,6 +121,22 @@ def test_a_client_that_leaves_is_seen() -> None:
     assert trace.status is None
 
 
+def test_each_write_has_all_that_leaves_with_it() -> None:
+    """A burst's pieces are held back, and are no argument of the `write` that takes them along."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(START)
+        for number in range(5):
+            await send(body(b"piece %d " % number, more=True))
+        await send(body())
+
+    with watching(app) as (server, recorder):
+        sent = server.connect().send(get("/", "Connection: close")).read_all()
+        [trace] = over(recorder)
+    assert b"".join(hop.raw or b"" for hop in trace.hops if hop.name == "write") == sent
+    assert b"piece 4" in sent
+
+
 def test_a_slow_reader_is_seen_in_the_drain() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":

@@ -22,7 +22,7 @@ FENCE = re.compile(r"(?<=^```text\n)\$ .*?(?=^```$)", re.DOTALL | re.MULTILINE)
 COMMAND = re.compile(r"^\$ (.+)\n((?:[^$].*\n|\n)*)", re.MULTILINE)
 GAP = "…"
 
-_HOP = re.compile(r" *\d+ +(?:\d+|\.) [ #|]{21}")  # at, took and the bar
+_HOP = re.compile(r" *\d+ +(?:\d+|\.) [ #|]{20,}")  # at, took and the bar
 _PLACE = re.compile(r"(\S+\.py):\d+$")
 
 
@@ -53,7 +53,7 @@ def normal(output: str) -> list[str]:
 def plain(line: str) -> str:
     """One line without what is another the next time."""
     if _HOP.match(line):  # how wide its columns are depends on the times: only what is never cut off stays
-        name = re.split(r"\s{2,}", _HOP.sub("", line).strip())[0][:20]
+        name = re.split(r"\s{2,}| x \d", _HOP.sub("", line).strip())[0][:20]
         place = _PLACE.search(line)
         return f"{name}  {place[0][-10:]}" if place and _is_ours(place[1]) else name
     if not re.match(r"[=~!] | *\[|\d+ cases", line):  # those of `compare` tell nothing of time

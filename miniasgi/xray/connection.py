@@ -198,7 +198,8 @@ class WatchedConnection(Connection):
     def _on_writing(self, data: bytes) -> Hop | None:
         if self.trace is None:
             return None
-        hop: Hop = self.trace.begin("socket", "write", place_of(Connection.write), self._bytes_out.mask(data))
+        raw = self._bytes_out.mask(b"".join([*self._held, data]))
+        hop: Hop = self.trace.begin("socket", "write", place_of(Connection.write), raw)
         return hop
 
     async def drain(self) -> None:

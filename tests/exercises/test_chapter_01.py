@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from ..vocabulary import parse_head
+from ..vocabulary import PATIENCE, parse_head
 
 
 @pytest.mark.parametrize("text", ["Hello, world!\n", "", "Grüße", "a\r\n\r\nb"])
@@ -28,12 +28,13 @@ def test_all_that_comes_is_read(chapter: ModuleType) -> None:
             reply.append(chapter.read_all(theirs))
 
     with ours, contextlib.suppress(OSError):
-        reader = threading.Thread(target=read)
+        reader = threading.Thread(target=read, daemon=True)
         reader.start()
         for start in range(0, len(data), 100_000):
             ours.sendall(data[start : start + 100_000])
         ours.shutdown(socket.SHUT_WR)
-    reader.join()
+    reader.join(PATIENCE)
+    assert not reader.is_alive(), "read_all does not end when the other side has: recv gives b'' then"
     assert list(map(len, reply)) == [len(data)]
     assert reply == [data]
 

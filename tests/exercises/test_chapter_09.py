@@ -171,6 +171,15 @@ async def test_nothing_is_read_while_much_is_waiting(chapter: ModuleType) -> Non
     assert answers.asked == [b"one", b"two", b"thr", b"for"]
 
 
+async def test_a_line_longer_than_the_mark_is_read_to_its_end(chapter: ModuleType) -> None:
+    protocol, transport, answers = in_turn(chapter, mark=8)
+    protocol.data_received(b"a line longer")
+    assert transport.reading
+    protocol.data_received(b" than the mark\n")
+    await answers.say(b"1")
+    assert (answers.asked, transport.sent) == ([b"a line longer than the mark"], b"1")
+
+
 async def test_nothing_is_done_for_who_has_left(chapter: ModuleType) -> None:
     protocol, transport, answers = in_turn(chapter)
     protocol.data_received(b"one\ntwo\n")

@@ -47,7 +47,8 @@ class InTurn(asyncio.Protocol):
         if self.task is None and b"\n" in self.backlog:
             line, _, self.backlog = self.backlog.partition(b"\n")
             self.task = asyncio.create_task(self.serve(line))
-        reading = len(self.backlog) <= self.mark
+        # With no task, all that waits is the beginning of a line: its end must be read, however long it is.
+        reading = self.task is None or len(self.backlog) <= self.mark
         if reading is not self.reading:
             self.reading = reading
             if reading:

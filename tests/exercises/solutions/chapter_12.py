@@ -20,13 +20,15 @@ def frame(text: str, key: bytes) -> bytes:
 def messages(data: bytes) -> list[str | bytes]:
     found: list[str | bytes] = []
     is_text, parts = False, b""
-    while data:
+    while len(data) > 1:
         first, size, data = data[0], data[1], data[2:]
         if size & 0x80:
             raise ValueError("a server does not mask (RFC 6455 5.1)")
         if size > 125:
             count = 2 if size == 126 else 8
             size, data = int.from_bytes(data[:count], "big"), data[count:]
+        if len(data) < size:
+            break
         payload, data = data[:size], data[size:]
         opcode = first & 0x0F
         if opcode == CLOSE:
