@@ -12,6 +12,7 @@ begins; only `drain` and `send_file` wait, and they belong to the app's task.
 """
 
 import asyncio
+import contextlib
 import enum
 import logging
 import socket
@@ -495,8 +496,9 @@ class Connection(asyncio.Protocol):
         # From here on the deadline is about our last bytes: see `_on_deadline`.
         self._unsent = self.transport.get_write_buffer_size()
         self._deadline.set(_LINGER)
-        if linger and self.transport.can_write_eof():
-            self.transport.write_eof()
+        if linger and not self._ended and self.transport.can_write_eof():
+            with contextlib.suppress(OSError):  # a reset that the loop has not told us of yet
+                self.transport.write_eof()
             self._regulate()
         else:
             self.transport.close()

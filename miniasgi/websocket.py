@@ -461,7 +461,8 @@ class WebSocket(asyncio.Protocol):
         self.service.on_finished()
         self._deadline.set(_CLOSING)
         if linger and self.transport.can_write_eof():
-            self.transport.write_eof()
+            with contextlib.suppress(OSError):  # as in connection.py
+                self.transport.write_eof()
             self._advance()
         else:
             self.transport.close()

@@ -18,6 +18,7 @@ ROOT = Path(__file__).parent.parent
 CHAPTERS = ("01-a-socket", "06-protocol", "12-websocket", "18-side-by-side")
 
 pytest.importorskip("zensical")
+pytestmark = pytest.mark.xdist_group("site")  # one worker: the site is built once
 
 
 @pytest.fixture(scope="module")

@@ -55,7 +55,7 @@ def source_of(path: Path, symbol: str) -> str:
     for name in symbol.split("."):
         inner = [child for child in getattr(node, "body", []) if name in names_of(child)]
         if not inner:
-            raise Gone(f"{path.relative_to(ROOT)} has no {symbol}{_elsewhere(symbol)}")
+            raise Gone(f"{path.relative_to(ROOT)} has no {symbol}{_elsewhere(path, symbol)}")
         node = inner[-1]
     first = min([node.lineno, *(each.lineno for each in getattr(node, "decorator_list", []))]) - 1  # type: ignore[attr-defined]
     while first and re.match(rf"{' ' * node.col_offset}#", lines[first - 1]):  # type: ignore[attr-defined]
@@ -63,11 +63,11 @@ def source_of(path: Path, symbol: str) -> str:
     return textwrap.dedent("\n".join(lines[first : node.end_lineno]))  # type: ignore[attr-defined]
 
 
-def _elsewhere(symbol: str) -> str:
+def _elsewhere(path: Path, symbol: str) -> str:
     """Where else such a name is, if it has moved."""
     name = symbol.partition(".")[0]
-    places = [path for path in sorted(SERVER.rglob("*.py")) if name in _top_level(path)]
-    return f"; {name} is in {', '.join(str(path.relative_to(ROOT)) for path in places)}" if places else ""
+    places = [place for place in sorted(SERVER.rglob("*.py")) if place != path and name in _top_level(place)]
+    return f"; {name} is in {', '.join(str(place.relative_to(ROOT)) for place in places)}" if places else ""
 
 
 def _top_level(path: Path) -> set[str]:
