@@ -1,7 +1,7 @@
 """A person at a page: windows of headless Chromium, driven by selenium.
 
-The fixture `browser` (in `conftest.py`) starts a Chromium of its own for each test, with a profile
-of its own, so tests run beside one another. Where no Chromium is installed, they are skipped.
+The fixture `browser` (in `conftest.py`) gives each test a Chromium with no window and no memory of the test before;
+each process of the test run has one, with a profile of its own. Where no Chromium is installed, they are skipped.
 """
 
 import contextlib
@@ -33,25 +33,32 @@ ARGUMENTS = (
     "--disable-sync",
 )
 
+# In one question to the browser: selenium asks one for each element, and pages have hundreds.
+TEXTS = """
+const plain = text => text.trim().replaceAll("\\u00a0", " ").replace(/\\n+/g, "\\n");
+const read = element => element.checkVisibility() ? plain(element.innerText) : "";
+return [...document.querySelectorAll(arguments[0])].map(read);
+"""
+
 
 class Window:
     """One window of the browser: looks for what CSS selectors name, and waits for what must come."""
 
-    def __init__(self, driver: Chrome, handle: str) -> None:
-        self.driver, self.handle = driver, handle
+    def __init__(self, browser: "Browser", handle: str) -> None:
+        self.browser, self.handle = browser, handle
 
     @property
     def page(self) -> Chrome:
         """The driver, at this window."""
-        self.driver.switch_to.window(self.handle)
-        return self.driver
+        return self.browser.at(self.handle)
 
     def find(self, selector: str) -> WebElement:
         return self.page.find_element(By.CSS_SELECTOR, selector)
 
     def texts(self, selector: str) -> list[str]:
         """What a person reads in each element, top to bottom."""
-        return [element.text for element in self.page.find_elements(By.CSS_SELECTOR, selector)]
+        found: list[str] = self.run(TEXTS, selector)
+        return found
 
     def sees(self, text: str, selector: str = "body") -> None:
         """Waits until the first such element shows the text, maybe among others."""
@@ -90,29 +97,51 @@ class Window:
     def close(self) -> None:
         """As a person closes it: the page gets no chance to say more."""
         self.page.close()
+        self.browser.closed()
 
 
 class Browser:
-    """A Chromium with a profile of its own."""
+    """A Chromium with a profile of its own; its first window stays empty, so that it has one."""
 
     def __init__(self, driver: Chrome) -> None:
         self.driver = driver
-        self._first = True
+        self._empty = self._at = driver.current_window_handle
+
+    def at(self, handle: str) -> Chrome:
+        """The driver, at a window; it is asked to go there only if it is not."""
+        if handle != self._at:
+            self.driver.switch_to.window(handle)
+            self._at = handle
+        return self.driver
+
+    def closed(self) -> None:
+        """The driver's window is gone."""
+        self._at = ""
 
     def open(self, url: str) -> Window:
         """A new window, 1280 by 720, at that address."""
-        if not self._first:
-            self.driver.switch_to.new_window("window")
-        self._first = False
-        window = Window(self.driver, self.driver.current_window_handle)
+        self.driver.switch_to.new_window("window")
+        self._at = self.driver.current_window_handle
+        window = Window(self, self._at)
         window.resize(1280, 720)
         window.page.get(url)
         return window
 
     def complaints(self) -> list[str]:
         """What went wrong in any window since the last call: errors of scripts, and of loading."""
-        self.driver.switch_to.window(self.driver.window_handles[0])  # the current one may be closed
-        return [entry["message"] for entry in self.driver.get_log("browser") if entry["level"] == "SEVERE"]
+        log = self.at(self._empty).get_log("browser")
+        return [entry["message"] for entry in log if entry["level"] == "SEVERE"]
+
+    def forget(self) -> None:
+        """Closes all windows, and drops what their pages have left: cookies, cache and storage, and complaints."""
+        for handle in self.driver.window_handles:
+            if handle != self._empty:
+                Window(self, handle).close()
+        self.complaints()
+        self.driver.execute_cdp_cmd("Network.clearBrowserCookies", {})
+        self.driver.execute_cdp_cmd("Network.clearBrowserCache", {})
+        # Of servers, each has a port of its own, and so an origin; files share one.
+        self.driver.execute_cdp_cmd("Storage.clearDataForOrigin", {"origin": "file://", "storageTypes": "all"})
 
 
 @contextlib.contextmanager

@@ -47,11 +47,20 @@ def serve(kind: tuple[str, str]) -> Iterator[Callable[..., Running]]:
         yield start
 
 
-@pytest.fixture
-def browser() -> Iterator[Browser]:
-    """A person's browser, which has complained about nothing that the test has not read."""
+@pytest.fixture(scope="session")
+def one_browser() -> Iterator[Browser]:
+    """To start one takes longer than most tests."""
     if MISSING:
         pytest.skip(MISSING)
     with chromium() as browser:
         yield browser
-        assert browser.complaints() == []
+
+
+@pytest.fixture
+def browser(one_browser: Browser) -> Iterator[Browser]:
+    """A person's browser, which has complained about nothing that the test has not read."""
+    try:
+        yield one_browser
+        assert one_browser.complaints() == []
+    finally:
+        one_browser.forget()

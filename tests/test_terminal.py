@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tools import terminal
-from tools.terminal import FENCE, PAGES, normal, parting
+from tools.terminal import FENCE, PAGES, anew, normal, parting
 
 SHOWING = [page for page in PAGES if FENCE.search(page.read_text())]
 
@@ -59,6 +59,14 @@ def test_a_gap_stands_for_any_lines_but_what_is_shown_must_be_there() -> None:
     assert parting(COMPARED, COMPARED.replace("400, closed", "200"))
     assert parting(COMPARED, COMPARED.replace("2 cases", "3 cases"))
     assert normal("2 cases: 1 equal") != normal("3 cases: 1 equal")
+
+
+def test_where_lines_are_left_out_the_others_are_taken_down_anew() -> None:
+    shown = (
+        "…\n1899    .     |                  accepted                         client=127.0.0.… connection.py:70\n…\n"
+    )
+    assert anew(shown, HOPS) == "…\n" + HOPS.splitlines()[3] + "\n…\n"
+    assert parting(anew("…\ngone\n", HOPS), HOPS)
 
 
 def test_a_page_is_told_of_or_put_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ Owns the fences of kind `text` that begin with `$ `: commands whose output is ne
 and ports in it. `normal` is what must stay. (A fence of kind `console` must be met letter by letter, and is for
 tests/test_book.py alone.) `--check` changes nothing, and fails with page and line.
 
-A line `…` stands for lines that are left out; such an output is never filled in, only checked.
+A line `…` stands for lines that are left out: then each line that is shown is looked for by how it begins.
 """
 
 import argparse
@@ -79,6 +79,17 @@ def parting(shown: str, seen: str) -> list[str]:
     return list(difflib.unified_diff(before, after, "the page", "the terminal", lineterm="", n=0))
 
 
+def anew(shown: str, seen: str) -> str:
+    """What the page should show: all that has been seen or, where it leaves out lines, the same ones."""
+    if not _has_gaps(shown):
+        return seen
+    left: dict[str, list[str]] = {}
+    for line in reversed(seen.splitlines()):
+        left.setdefault(plain(line).partition("  ")[0], []).append(line)
+    lines = [(left.get(plain(line).partition("  ")[0]) or [line]).pop() for line in shown.splitlines()]
+    return "\n".join(lines) + "\n"
+
+
 def _has_gaps(shown: str) -> bool:
     return GAP in shown.splitlines()
 
@@ -90,9 +101,10 @@ def faults(page: Path, change: bool = False) -> Iterator[str]:
         for command, shown in COMMAND.findall(fence[0]):
             seen = output_of(command)
             lines = parting(shown, seen)
-            if lines and change and not _has_gaps(shown):
-                new = new.replace(f"$ {command}\n{shown}", f"$ {command}\n{seen}")
-            elif lines:
+            if lines and change:
+                new = new.replace(f"$ {command}\n{shown}", f"$ {command}\n{anew(shown, seen)}")
+                lines = parting(anew(shown, seen), seen)
+            if lines:
                 line = text.count("\n", 0, fence.start())
                 yield "\n".join([f"{page.relative_to(ROOT)}:{line}: {command} prints something else", *lines])
     if new != text:
