@@ -12,7 +12,7 @@ import tokenize
 from pathlib import Path
 
 GOAL = 2000  # for the whole server, workers and all; not within reach yet
-CEILING = 3282  # where we stand: may only fall, but for what an issue adds
+CEILING = 3284  # where we stand: may only fall, but for what an issue adds
 _NO_CODE = {
     tokenize.COMMENT,
     tokenize.NL,

@@ -701,6 +701,18 @@ def test_pipelined_requests_of_a_client_that_left_are_not_started(serve: Serve) 
 # Flow control
 
 
+def test_no_piece_waits_for_the_acknowledgement_of_another(serve: Serve) -> None:
+    """Nagle's algorithm would hold it back for as long as the client holds back its ACK: 40 ms (RFC 9293 3.7.4)."""
+    server = serve(answer())
+    server.ask(get())
+
+    def options() -> list[int]:
+        sockets = [c.transport.get_extra_info("socket") for c in server.service.connections]
+        return [sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for sock in sockets]
+
+    assert server.call(options) == [1]
+
+
 def test_H21_an_app_waits_for_a_client_that_does_not_read(serve: Serve) -> None:
     sent = []
 
