@@ -1,6 +1,6 @@
 """The inference app with its real model: what it knows, how it is sampled, and what it leaves behind.
 
-One server for all tests of this file (that one process of pytest-xdist runs).
+One server for all tests of this file, which one process of pytest-xdist runs: to load a model takes long.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import aclosing, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ import hypothesis  # noqa: F401  # before the app calls gc.freeze(): it wants to
 import openai
 import pytest
 
-pytest.importorskip("torch", reason="needs PyTorch: scripts/setup standard,inference dev")
+if find_spec("torch") is None:  # not `importorskip`: each process would import it, to know which tests there are
+    pytest.skip("needs PyTorch: scripts/setup standard,inference dev", allow_module_level=True)
 
 from examples.inference.embedder import Batcher, Embedder
 from examples.inference.engine import Sampling, TransformersEngine
@@ -32,6 +34,7 @@ from .browser import Browser
 from .recorder import Recorder, recording
 from .vocabulary import Running, Spawned, eventually, post, serving
 
+pytestmark = pytest.mark.xdist_group("model")
 PATIENCE = 60.0  # seconds: PyTorch takes its time, and the machine may be busy
 MODEL = Path(Settings().model)
 

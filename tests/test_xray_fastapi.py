@@ -10,6 +10,7 @@ import pytest
 from .vocabulary import TEXT, close_frame, frame, get, handshake, post
 from .xray_probe import probe
 
+pytestmark = pytest.mark.xdist_group("full")  # one worker: the app of them all runs once
 JSON = "Content-Type: application/json"
 CLOSE = "Connection: close"
 PREDICT = post(b'{"text":"hey"}', JSON, CLOSE, target="/predict?top_k=3").decode()
