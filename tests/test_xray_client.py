@@ -202,7 +202,12 @@ def test_bytes_and_pings_and_pongs_and_messages_in_parts() -> None:
 
 
 def test_a_websocket_that_breaks_off() -> None:
-    with speaking(lambda client: client.send(b"HTTP/1.1 101 -\r\nUpgrade: websocket\r\n\r\n\x81\2hi")) as port:
+    def break_off(client: Client) -> None:
+        client.read_until(b"\r\n\r\n")
+        client.send(b"HTTP/1.1 101 -\r\nUpgrade: websocket\r\n\r\n\x81\2hi")
+        client.read_exactly(16)  # its message and its close: what is not read would make a reset of the end
+
+    with speaking(break_off) as port:
         seen = asked(port, handshake(), ["hi"])
     assert names(seen)[-1] == "close 1006 received"
 
