@@ -25,7 +25,7 @@ from miniasgi import child
 from miniasgi.cycle import Phase
 from miniasgi.types import Message
 from tools import book
-from tools.terminal import plain
+from tools.terminal import COMMAND, plain
 
 from .test_cycle import make
 from .test_ladder import PASSES, ROWS
@@ -46,9 +46,7 @@ def fences(text: str, kind: str) -> list[str]:
 
 def commands(text: str) -> list[tuple[str, str]]:
     """Each command that the reader types, and what is shown beneath it."""
-    return [
-        found for fence in fences(text, "console") for found in re.findall(r"^\$ (.+)\n((?:[^$].*\n)*)", fence, re.M)
-    ]
+    return [found for fence in fences(text, "console") for found in COMMAND.findall(fence)]
 
 
 def here(command: str) -> str:
