@@ -66,7 +66,7 @@ def compare(tmp_path: Path) -> Compare:
 
 
 def test_each_difference_from_uvicorn_is_explained() -> None:
-    done = run("examples.hello.main:app", "--timeout", "2")
+    done = run("examples.hello.main:app", "--timeout", "10")
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     assert f"{len(PROTOCOL) + 4} cases: " in done.stdout  # the lifespan, and three paths
     assert " 0 unexplained; " in done.stdout
@@ -74,7 +74,7 @@ def test_each_difference_from_uvicorn_is_explained() -> None:
 
 @pytest.mark.parametrize(("left", "right"), [("miniasgi:httptools", "miniasgi:h11"), ("uvicorn", "uvicorn")])
 def test_nothing_differs_between_our_parsers_or_from_itself(left: str, right: str) -> None:
-    done = run("examples.hello.main:app", "--left", left, "--with", right, "--timeout", "2")
+    done = run("examples.hello.main:app", "--left", left, "--with", right, "--timeout", "10")
     cases = len(PROTOCOL) + 4
     assert done.stdout.endswith(f"\n{cases} cases: {cases} equal, 0 explained, 0 unexplained\n")
     assert done.returncode == 0
