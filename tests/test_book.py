@@ -118,8 +118,7 @@ def test_scores_are_those_that_are_pinned(chapter: Path) -> None:
 
 def logs(number: int) -> list[list[str]]:
     """The logs that a chapter shows, plain."""
-    [chapter] = [chapter for chapter in CHAPTERS if chapter.stem.startswith(f"{number}-")]
-    shown = [fence for fence in fences(chapter.read_text(), "text") if re.match(r"(?:INFO|ERROR): ", fence)]
+    shown = [fence for fence in fences(CHAPTERS[number].read_text(), "text") if re.match(r"(?:INFO|ERROR): ", fence)]
     return [[plain(line) for line in fence.splitlines()] for fence in shown]
 
 
@@ -188,8 +187,7 @@ def figures(path: Path) -> str:
 
 def picture(number: int) -> str:
     """The first one of a chapter, which may be split into words."""
-    [chapter] = [chapter for chapter in CHAPTERS if chapter.stem.startswith(f"{number:02}-")]
-    [first, *_] = [figure for figure in fences(chapter.read_text(), "text") if "|" in figure]
+    [first, *_] = [figure for figure in fences(CHAPTERS[number].read_text(), "text") if "|" in figure]
     return first
 
 

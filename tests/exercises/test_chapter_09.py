@@ -6,68 +6,27 @@ from typing import Any
 
 import pytest
 
+from .fakes import Loop, Transport
 
-class Transport:
-    """Keeps what a protocol does to it."""
 
-    def __init__(self) -> None:
-        self.sent = b""
-        self.reading = True
-        self.closed = False
+class Strict(Transport):
+    """Takes nothing that was not to be expected."""
 
     def write(self, data: bytes) -> None:
         assert not self.closed
-        self.sent += data
+        super().write(data)
 
     def pause_reading(self) -> None:
         assert self.reading
-        self.reading = False
+        super().pause_reading()
 
     def resume_reading(self) -> None:
         assert not self.reading
-        self.reading = True
-
-    def close(self) -> None:
-        self.closed = True
-
-
-class Timer:
-    def __init__(self, when: float, call: Any, arguments: Any) -> None:
-        self.when, self.call, self.arguments = when, call, arguments
-        self.cancelled = False
-
-    def cancel(self) -> None:
-        self.cancelled = True
-
-
-class Loop:
-    """An event loop that has nothing but time."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-        self.timers: list[Timer] = []
-
-    def time(self) -> float:
-        return self.now
-
-    def call_later(self, delay: float, call: Any, *arguments: Any) -> Timer:
-        return self.call_at(self.now + delay, call, *arguments)
-
-    def call_at(self, when: float, call: Any, *arguments: Any) -> Timer:
-        self.timers.append(timer := Timer(when, call, arguments))
-        return timer
-
-    def pass_until(self, now: float) -> None:
-        """Calls what is due, in order."""
-        while due := [timer for timer in self.timers if timer.when <= now and not timer.cancelled]:
-            first = min(due, key=lambda timer: timer.when)
-            self.now, first.cancelled = first.when, True
-            first.call(*first.arguments)
-        self.now = now
+        super().resume_reading()
 
 
 def idle(chapter: ModuleType) -> tuple[Any, Transport, Loop]:
-    loop, transport = Loop(), Transport()
+    loop, transport = Loop(), Strict()
     protocol = chapter.Idle(loop, 5.0)
     protocol.connection_made(transport)
     return protocol, transport, loop
@@ -134,7 +93,7 @@ async def turns() -> None:
 
 
 def in_turn(chapter: ModuleType, mark: int = 100) -> tuple[Any, Transport, Answers]:
-    answers, transport = Answers(), Transport()
+    answers, transport = Answers(), Strict()
     protocol = chapter.InTurn(answers, mark)
     assert isinstance(protocol, asyncio.Protocol)
     protocol.connection_made(transport)
